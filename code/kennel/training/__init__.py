@@ -1,0 +1,1 @@
+"""Fitting a classifier: from a folder of pictures to an archive."""

@@ -1,0 +1,156 @@
+"""What SageMaker's `train` runs in place of its own runner: the script's owner, from start to exit status.
+
+The toolkit alone (sagemaker-training 5.1.4) never tells the script of a SIGTERM and leaves it behind as an orphan,
+ends with status 1 whatever the script's was, and hides the reason of a failure. `main` mends the three:
+
+    SAGEMAKER_TRAINING_MODULE=kennel.training.toolkit:main SAGEMAKER_PROGRAM=train.py train
+
+The script gets a process group of its own; whatever is left of the group when the script ends is killed,
+and the script dies with `train`, also when that is killed with -9.
+"""
+
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+from sagemaker_training import entry_point, environment, process
+
+from kennel.paths import ml_paths
+
+logger = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG: Final = 1
+_FORWARDED: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class Script:
+    """The running script; passes signals on to it, those from before its start included."""
+
+    def __init__(self) -> None:
+        self._pid: int | None = None
+        self._received: list[int] = []
+
+    @property
+    def was_told_to_stop(self) -> bool:
+        return bool(self._received)
+
+    def forward(self, signum: int, _frame: FrameType | None = None) -> None:
+        """A signal handler. Only the script is told, not its children: it knows what to do with them."""
+        self._received.append(signum)
+        if self._pid is not None:
+            os.kill(self._pid, signum)
+
+    def wait(self, started: "subprocess.Popen[bytes]") -> int:
+        """Exit status, as a shell gives it, once the script and everything in its group are gone."""
+        self._pid = started.pid
+        for signum in self._received:
+            os.kill(started.pid, signum)
+        os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)
+        _kill_group(started.pid)  # before the script is reaped: until then nobody else can have its number
+        self._pid = None
+        return exit_status(started.wait())
+
+
+class ScriptRunner(process.ProcessRunner):  # type: ignore[misc]  # the toolkit has no types
+    """The toolkit's own runner, but for the start: a process group of its own, tied to this process's life."""
+
+    def run(self, wait: bool = True, capture_error: bool = False) -> "subprocess.Popen[bytes]":  # noqa: ARG002
+        """The script, started; the caller waits. Its output is not captured, so the lines stay whole and in order."""
+        command = self._create_command()
+        logger.info("Starting %s", " ".join(command))
+        return subprocess.Popen(
+            command, cwd=environment.code_dir, start_new_session=True, preexec_fn=_die_with(os.getpid())
+        )
+
+
+def main() -> None:
+    """Runs the script that SAGEMAKER_PROGRAM names; returns if it succeeded, ends this process if not."""
+    script = Script()
+    for signum in _FORWARDED:
+        signal.signal(signum, script.forward)
+    ml_paths().failure_file.unlink(missing_ok=True)  # a restart's: this run has not failed yet
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    env = environment.Environment()
+    if len(env.hosts) == 1:
+        # Nobody to find; without this the toolkit waits 15 minutes for a name that Docker may not resolve.
+        os.environ["SM_STUDIO_LOCAL_MODE"] = "true"
+    runner = ScriptRunner(env.user_entry_point, env.to_cmd_args(), env.to_env_vars(), 1)
+    started = entry_point.run(
+        env.module_dir, env.user_entry_point, env.to_cmd_args(), env.to_env_vars(), runner_type=runner
+    )
+    status = script.wait(started)
+    if status == 0 and ml_paths().failure_file.exists():
+        status = 1  # the script says that it failed; its own status may have wrapped (256 reads as 0)
+    if status != 0:
+        _fail(env.user_entry_point, status, was_told_to_stop=script.was_told_to_stop)
+
+
+def exit_status(returncode: int) -> int:
+    """A status from 0 to 255 for subprocess's returncode: 128 + n for signal n, never 0 for a failure."""
+    if returncode < 0:
+        return 128 - returncode
+    return returncode if returncode <= 255 else 1
+
+
+def describe_failure(program: str, status: int) -> str:
+    """What happened, for a person, when the script itself left no word."""
+    if status == 128 + signal.SIGKILL:
+        return (
+            f"{program} was killed by signal 9 (SIGKILL): most often the machine ran out of memory. "
+            "Try a smaller batch-size or image-size, or a larger machine."
+        )
+    if status > 128:
+        try:
+            name = signal.Signals(status - 128).name
+        except ValueError:
+            name = "unknown"
+        return f"{program} was killed by signal {status - 128} ({name}). The last lines of the log may say more."
+    return f"{program} ended with status {status} and gave no reason. The last lines of the log may say more."
+
+
+def _fail(program: str, status: int, *, was_told_to_stop: bool) -> None:
+    """Ends this process with the script's status.
+
+    os._exit, because the toolkit's `finally` would turn SystemExit into status 0, and any exception into status 1
+    with a traceback of ours in the log.
+    """
+    failure_file = ml_paths().failure_file
+    if was_told_to_stop:
+        logger.info("%s was told to stop and ended with status %d", program, status)
+    elif not failure_file.exists():
+        failure_file.parent.mkdir(parents=True, exist_ok=True)
+        failure_file.write_text(describe_failure(program, status) + "\n")
+    if failure_file.exists():
+        logger.error("Training failed with status %d: %s", status, failure_file.read_text(errors="replace").strip())
+    for child in multiprocessing.active_children():
+        child.join(timeout=30)  # the toolkit's own upload of output/intermediate, where one runs
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _kill_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    """What the new process runs before the script: it is killed when `parent` goes, however that goes."""
+    libc = ctypes.CDLL(None, use_errno=True)  # loaded before the fork; after it only the two calls below
+
+    def tie() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it went before the line above
+            os._exit(1)
+
+    return tie
