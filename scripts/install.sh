@@ -74,7 +74,9 @@ header=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/
 
 echo "install: $("$python" --version) into $venv from docker/requirements/$lock.txt (about 6 GB, minutes)"
 "$python" -m venv "$venv"
-pip() { "$venv/bin/python" -m pip --quiet --disable-pip-version-check "$@"; }
+quiet=(--quiet --quiet) # a terminal sees pip's own progress bars; a log sees errors only
+if [[ -t 1 ]]; then quiet=(); fi
+pip() { "$venv/bin/python" -m pip "${quiet[@]}" --disable-pip-version-check "$@"; }
 pip install --require-hashes --no-deps --requirement "$locks/build.txt"
 pip install --require-hashes --no-deps --no-build-isolation --requirement "$locks/$lock.txt"
 if [[ $lock != dev ]] && ! command -v java >/dev/null; then

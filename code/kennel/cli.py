@@ -1,0 +1,340 @@
+"""The program `kennel`: verbs that parse and call, nothing more. Every script in scripts/ is one of them.
+
+Heavy modules are imported by the verb that needs them, so that `-h` answers at once and without an installation.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kennel import __version__
+from kennel.errors import DataError, KennelError, UserError
+from kennel.hyperparameters import read_assignments, table
+
+PLACES = ("local",)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns the exit status (0, or the error's own: see kennel.errors)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments) or 0)
+    except KennelError as error:
+        print(f"kennel: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
+        return 141
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Prints the report; status 3 when a training would refuse the data."""
+    report = _check_with_bar(arguments.data, seed=arguments.seed)
+    print(json.dumps(report.to_json()) if arguments.json else report.table())
+    return 0 if report.is_fit else DataError.exit_status
+
+
+def data_sample(arguments: argparse.Namespace) -> None:
+    from kennel.dataset.sample import make_sample
+
+    if arguments.folder.exists() and any(arguments.folder.iterdir()):
+        raise UserError(f"{arguments.folder} is there already and not empty. Name another folder, or delete it first.")
+    counts = {} if arguments.images_per_class is None else {"images_per_class": arguments.images_per_class}
+    print(f"sample pictures in {make_sample(arguments.folder, seed=arguments.seed, **counts)}")
+
+
+def data_download(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from kennel.dataset.download import download_dogs
+
+    with tqdm(unit="B", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
+        folder = download_dogs(arguments.folder, progress=_bar_progress(bar))
+    print(f"133 breeds in {folder}\nnext: kennel check --data {folder}")
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Checks, starts, follows; status 0 only if the job is Completed."""
+    from kennel.launch.jobs import plan_training
+
+    settings = read_assignments(arguments.parameters)
+    if arguments.anyway:
+        settings["bad-data"] = "skip"
+    job = plan_training(arguments.data, name=arguments.name, hyperparameters=settings, resume=_run(arguments.resume))
+    _refuse_bad_data(arguments.data, settings)
+
+    from kennel.launch import follow, jobs
+    from kennel.launch.places import open_place, runs_folder
+
+    place = open_place(arguments.on)
+    jobs.create_training_job(job, place)
+    print(f"training job {job.name}\n  files: {runs_folder() / job.name}\n  Ctrl-C stops it", flush=True)
+    return _report_training(follow.follow_training(job.name, place))
+
+
+def deploy(arguments: argparse.Namespace) -> int:
+    from kennel.launch import cleanup, follow, jobs
+    from kennel.launch.places import open_place
+
+    endpoint = jobs.check_name(arguments.endpoint_name or arguments.name, "Endpoint")
+    place = open_place(arguments.on)
+    jobs.create_endpoint(arguments.name, place, endpoint_name=endpoint)
+    description = follow.wait_for_endpoint(endpoint, place)
+    if description["EndpointStatus"] != "InService":
+        cleanup.delete_endpoint(endpoint, place)
+        raise KennelError(f"Endpoint '{endpoint}' failed and was deleted: {description.get('FailureReason')}")
+    print(f"ask it:    kennel invoke {endpoint} PHOTO...\ndelete it: kennel delete --endpoint-name {endpoint}")
+    return 0
+
+
+def invoke(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from kennel.launch import predict
+    from kennel.launch.places import open_place
+
+    predict.check_photos(arguments.photos)
+    place = open_place(arguments.on)
+    answers = []
+    hide = not sys.stderr.isatty() or len(arguments.photos) < 10
+    for answer in tqdm(
+        predict.ask(arguments.endpoint_name, arguments.photos, place),
+        total=len(arguments.photos),
+        unit="photo",
+        disable=hide,
+        leave=False,
+    ):
+        answers.append(answer)
+        if arguments.json:
+            print(answer.to_json(), flush=True)
+    if not arguments.json:
+        print(predict.table(answers))
+
+
+def list_all(arguments: argparse.Namespace) -> None:
+    from kennel.launch import cleanup
+    from kennel.launch.places import open_place
+
+    print(cleanup.list_all(open_place(arguments.on)).table())
+
+
+def delete(arguments: argparse.Namespace) -> None:
+    from kennel.launch import cleanup
+    from kennel.launch.places import open_place
+
+    place = open_place(arguments.on)
+    deleted = cleanup.delete_all(place) if arguments.all else cleanup.delete_endpoint(arguments.endpoint_name, place)
+    print("\n".join(deleted) or "nothing to delete")
+
+
+def local_start(arguments: argparse.Namespace) -> None:
+    from kennel.launch.places import runs_folder
+    from kennel.local import daemon
+
+    state = daemon.start(runs_folder(), port=arguments.port, idle_s=arguments.idle_minutes * 60)
+    print(f'local SageMaker at {state.url} (pid {state.pid})\nuse it from a shell: eval "$(kennel local env)"')
+
+
+def local_stop(arguments: argparse.Namespace) -> None:
+    from kennel.launch.places import runs_folder
+    from kennel.local import daemon
+
+    print("stopped" if daemon.stop(runs_folder()) else "the local SageMaker was not running")
+
+
+def local_status(arguments: argparse.Namespace) -> int:
+    """Status 0 when it runs, 1 when it does not, as a shell's `if` wants it."""
+    from kennel.launch.places import runs_folder
+    from kennel.local import daemon
+
+    state = daemon.status(runs_folder())
+    print(f"running at {state.url} (pid {state.pid})" if state else "not running")
+    return 0 if state else 1
+
+
+def local_env(arguments: argparse.Namespace) -> None:
+    """Prints `export` lines that point boto3, the SDK and the AWS command line at the local service, starting it."""
+    import shlex
+
+    from kennel.launch.places import runs_folder
+    from kennel.local import daemon
+
+    for key, value in daemon.environment(daemon.ensure(runs_folder())).items():
+        print(f"export {key}={shlex.quote(value)}")
+
+
+def _run(name: str | None) -> Path | None:
+    """The run folder of a job whose checkpoints are there; UserError if they are not."""
+    if name is None:
+        return None
+    from kennel.launch.places import runs_folder
+
+    run = runs_folder() / name
+    if not any((run / "ml" / "checkpoints").glob("*")):
+        raise UserError(f"'{name}' has no checkpoint to go on from: {run / 'ml' / 'checkpoints'} is empty or missing.")
+    return run
+
+
+def _refuse_bad_data(folder: Path, settings: dict[str, str]) -> None:
+    """Prints what is wrong with the data, and raises DataError where it would spoil the result."""
+    report = _check_with_bar(folder, seed=int(settings.get("seed", 0)))
+    if report.findings:
+        print(report.table(), file=sys.stderr)
+    if report.is_fit or (settings.get("bad-data") == "skip" and report.dataset is not None):
+        return
+    remedy = "Mend the data, or train without the files named above: --anyway" if report.dataset else "Mend the data"
+    first = report.errors[0].message
+    raise DataError(
+        f"{first} ({len(report.errors)} such in all)\n{remedy}" if len(report.errors) > 1 else f"{first}\n{remedy}"
+    )
+
+
+def _check_with_bar(folder: Path, *, seed: int) -> Any:  # noqa: ANN401  kennel.dataset.check.CheckReport, imported late
+    from tqdm import tqdm
+
+    from kennel.dataset.check import check_folder
+
+    with tqdm(unit="image", disable=not sys.stderr.isatty(), leave=False) as bar:
+        return check_folder(folder, seed=seed, progress=_bar_progress(bar))
+
+
+def _bar_progress(bar: Any) -> Callable[[int, int], None]:  # noqa: ANN401  a tqdm
+    def progress(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return progress
+
+
+def _report_training(description: dict[str, Any]) -> int:
+    """Prints the end of a job; its exit status."""
+    name, status = description["TrainingJobName"], description["TrainingJobStatus"]
+    print(f"training job {name}: {status} after {description.get('TrainingTimeInSeconds', 0)} s")
+    if status == "Failed":
+        print(f"kennel: {description.get('FailureReason', 'no reason was left')}", file=sys.stderr)
+        return 1
+    for metric in description.get("FinalMetricDataList", []):
+        print(f"  {metric['MetricName']:<24} {metric['Value']:.4g}")
+    if status == "Stopped":
+        print(f"go on from its checkpoint: kennel train ... --resume {name}")
+        return 1
+    print(f"deploy it: kennel deploy {name}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kennel", description="Trains and serves image classifiers as SageMaker does."
+    )
+    parser.add_argument("--version", action="version", version=f"kennel {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    _add_data_verbs(verbs)
+    _add_job_verbs(verbs)
+    _add_endpoint_verbs(verbs)
+    _add_local_verbs(verbs)
+    return parser
+
+
+def _add_verb(verbs: Any, name: str, run: Callable[..., Any], help_text: str, **more: Any) -> argparse.ArgumentParser:  # noqa: ANN401
+    verb: argparse.ArgumentParser = verbs.add_parser(name, help=help_text, description=help_text, **more)
+    verb.set_defaults(run=run)
+    return verb
+
+
+def _add_data_verbs(verbs: Any) -> None:  # noqa: ANN401  argparse does not name its type
+    verb = _add_verb(
+        verbs, "check", check, "what is wrong with a folder of images; status 3 if training would refuse it"
+    )
+    verb.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="train/ valid/ test/ of class folders, or class folders"
+    )
+    verb.add_argument("--seed", type=int, default=0, help="of the 80:10:10 split of a folder of class folders (0)")
+    verb.add_argument("--json", action="store_true", help="the report as JSON")
+    data = verbs.add_parser("data", help="make or fetch a data set").add_subparsers(required=True, metavar="WHAT")
+    verb = _add_verb(data, "sample", data_sample, "makes a labelled set of drawn pictures: 8 coat patterns")
+    verb.add_argument("folder", type=Path, metavar="DIR")
+    verb.add_argument("--images-per-class", type=int, metavar="N")
+    verb.add_argument("--seed", type=int, default=0)
+    download = data.add_parser("download", help="fetch a public data set").add_subparsers(required=True, metavar="NAME")
+    verb = _add_verb(download, "dogs", data_download, "Udacity's dogImages: 133 breeds, 8,351 photos, 1.1 GB")
+    verb.add_argument(
+        "folder", type=Path, nargs="?", default=Path("data"), metavar="DIR", help="where it is unpacked (data)"
+    )
+
+
+def _add_job_verbs(verbs: Any) -> None:  # noqa: ANN401
+    verb = _add_verb(
+        verbs,
+        "train",
+        train,
+        "trains a classifier on a folder of images",
+        epilog=f"hyperparameters (-p), with default, meaning and range:\n{table()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="train/ valid/ test/ of class folders, or class folders"
+    )
+    verb.add_argument("--name", help="the job's name, unique (made from the folder and the time)")
+    verb.add_argument(
+        "-p",
+        dest="parameters",
+        action="append",
+        default=[],
+        metavar="key=value",
+        help="a hyperparameter, as often as needed",
+    )
+    verb.add_argument(
+        "--anyway", action="store_true", help="leave out the files that the check refuses (-p bad-data=skip)"
+    )
+    verb.add_argument(
+        "--resume", metavar="JOB", help="go on from the checkpoint of a stopped job, with the same settings"
+    )
+    _add_place(verb)
+
+
+def _add_endpoint_verbs(verbs: Any) -> None:  # noqa: ANN401
+    verb = _add_verb(verbs, "deploy", deploy, "puts a run's model behind an endpoint")
+    verb.add_argument("name", metavar="NAME", help="the training job")
+    verb.add_argument("--endpoint-name", metavar="E", help="(the job's name)")
+    _add_place(verb)
+    verb = _add_verb(verbs, "invoke", invoke, "asks an endpoint for labels and probabilities")
+    verb.add_argument("endpoint_name", metavar="E")
+    verb.add_argument("photos", type=Path, nargs="+", metavar="PHOTO")
+    verb.add_argument("--json", action="store_true", help="one JSON line a photo, instead of a table")
+    _add_place(verb)
+    _add_place(_add_verb(verbs, "list", list_all, "training jobs and endpoints, with their states"))
+    verb = _add_verb(
+        verbs, "delete", delete, "deletes endpoints with their configurations and models; runs stay on disk"
+    )
+    which = verb.add_mutually_exclusive_group(required=True)
+    which.add_argument("--endpoint-name", metavar="E")
+    which.add_argument("--all", action="store_true", help="every endpoint")
+    _add_place(verb)
+
+
+def _add_local_verbs(verbs: Any) -> None:  # noqa: ANN401
+    local = verbs.add_parser("local", help="the local SageMaker").add_subparsers(required=True, metavar="VERB")
+    verb = _add_verb(
+        local, "start", local_start, "starts the service on 127.0.0.1 (the other verbs do it by themselves)"
+    )
+    verb.add_argument("--port", type=int, default=0, help="(a free one)")
+    verb.add_argument(
+        "--idle-minutes", type=float, default=15, help="stop after that long without a job, endpoint or call (15)"
+    )
+    _add_verb(local, "stop", local_stop, "stops the service, its jobs (they checkpoint) and its endpoints")
+    _add_verb(local, "status", local_status, "where the service is; status 1 when it does not run")
+    _add_verb(local, "env", local_env, "export lines that point boto3, the SageMaker SDK and the aws command at it")
+
+
+def _add_place(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--on", choices=PLACES, default="local", help="where it runs (local)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""What exists at a place, and how to be rid of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from kennel.errors import UserError
+from kennel.launch.places import Place
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Training jobs and endpoints, newest first, as the API summarizes them."""
+
+    training_jobs: tuple[dict[str, Any], ...]
+    endpoints: tuple[dict[str, Any], ...]
+
+    def table(self) -> str:
+        lines = [f"{'endpoint':<48} {'state':<12} created"] if self.endpoints else ["no endpoint"]
+        lines += [_row(each["EndpointName"], each["EndpointStatus"], each["CreationTime"]) for each in self.endpoints]
+        lines += [f"{'training job':<48} {'state':<12} created"] if self.training_jobs else ["no training job"]
+        lines += [
+            _row(each["TrainingJobName"], each["TrainingJobStatus"], each["CreationTime"])
+            for each in self.training_jobs
+        ]
+        return "\n".join(lines)
+
+
+def list_all(place: Place) -> Listing:
+    """Everything at `place`, all pages."""
+    client = place.session.sagemaker_client
+    newest = {"SortBy": "CreationTime", "SortOrder": "Descending"}
+    return Listing(
+        training_jobs=tuple(_pages(client, "list_training_jobs", "TrainingJobSummaries", newest)),
+        endpoints=tuple(_pages(client, "list_endpoints", "Endpoints", newest)),
+    )
+
+
+def delete_endpoint(name: str, place: Place) -> list[str]:
+    """Deletes the endpoint, its configuration and its models; returns a line for each. UserError if there is none."""
+    client = place.session.sagemaker_client
+    try:
+        config_name = client.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    except ClientError as error:
+        raise UserError(f"There is no endpoint '{name}'. See what there is with: kennel list") from error
+    deleted = []
+    client.delete_endpoint(EndpointName=name)
+    deleted.append(f"deleted endpoint {name}")
+    try:
+        config = client.describe_endpoint_config(EndpointConfigName=config_name)
+    except ClientError:  # somebody deleted it before: what is left to delete is the endpoint
+        return deleted
+    client.delete_endpoint_config(EndpointConfigName=config_name)
+    deleted.append(f"deleted endpoint configuration {config_name}")
+    for variant in config["ProductionVariants"]:
+        client.delete_model(ModelName=variant["ModelName"])
+        deleted.append(f"deleted model {variant['ModelName']}")
+    return deleted
+
+
+def delete_all(place: Place) -> list[str]:
+    """Deletes every endpoint, configuration and model; trained runs are files, and stay."""
+    client = place.session.sagemaker_client
+    deleted = []
+    for endpoint in list_all(place).endpoints:
+        deleted += delete_endpoint(endpoint["EndpointName"], place)
+    for config in _pages(client, "list_endpoint_configs", "EndpointConfigs", {}):
+        client.delete_endpoint_config(EndpointConfigName=config["EndpointConfigName"])
+        deleted.append(f"deleted endpoint configuration {config['EndpointConfigName']}")
+    for model in _pages(client, "list_models", "Models", {}):
+        client.delete_model(ModelName=model["ModelName"])
+        deleted.append(f"deleted model {model['ModelName']}")
+    return deleted
+
+
+def _row(name: str, state: str, created: Any) -> str:  # noqa: ANN401  a datetime of botocore's
+    return f"{name:<48} {state:<12} {created:%Y-%m-%d %H:%M:%S}"
+
+
+def _pages(client: Any, operation: str, key: str, arguments: dict[str, str]) -> list[dict[str, Any]]:  # noqa: ANN401
+    return [item for page in client.get_paginator(operation).paginate(**arguments) for item in page[key]]

@@ -1,0 +1,56 @@
+"""Where a job runs: the one switch that launching has (`--on`).
+
+Every place answers SageMaker's own API, so what differs is the session's endpoint, the role and the images' addresses.
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from kennel import __version__
+
+if TYPE_CHECKING:
+    from sagemaker.session import Session
+
+LOCAL_ROLE: Final = "arn:aws:iam::000000000000:role/kennel-local"
+# The local place ignores the instance type, but the API wants one that exists.
+LOCAL_INSTANCE: Final = "ml.m5.large"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A SageMaker session and what its jobs are made with."""
+
+    name: str
+    session: "Session"
+    role: str
+    train_image: str
+    serve_image: str
+    instance_type: str
+
+
+def runs_folder() -> Path:
+    """KENNEL_RUNS, or `runs/` in this checkout: the same folder whatever directory a command is typed in."""
+    checkout = Path(__file__).resolve().parents[3]
+    return Path(os.environ.get("KENNEL_RUNS") or checkout / "runs").absolute()
+
+
+def open_place(name: str = "local") -> Place:
+    """A place that answers; the local service is started when it is not running."""
+    from kennel.local import daemon
+
+    os.environ.update(daemon.environment(daemon.ensure(runs_folder())))
+    # The SDK logs each call it makes at INFO and warns of its next major version; neither is for this user.
+    logging.getLogger("sagemaker").setLevel(logging.ERROR)
+    from sagemaker.session import Session
+
+    return Place(
+        name=name,
+        session=Session(),
+        role=LOCAL_ROLE,
+        train_image=f"kennel-train:{__version__}",
+        serve_image=f"kennel-serve:{__version__}",
+        instance_type=LOCAL_INSTANCE,
+    )

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# From nothing to predictions: installs, draws a small data set, trains on it, deploys, asks, and cleans up again.
+set -euo pipefail
+
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+  sed -n '2s/^# //p' "${BASH_SOURCE[0]}"
+  exit 0
+fi
+kennel=("$scripts/kennel.sh")
+data=$scripts/../data/sample
+name=quickstart-$(date +%Y%m%d-%H%M%S)
+
+if [[ ! -d $data ]]; then "${kennel[@]}" data sample "$data"; fi
+# Drawn coats look like nothing in ImageNet: a small network learns them from random weights.
+"${kennel[@]}" train --data "$data" --name "$name" -p weights=none -p trainable=all -p epochs=8
+trap '"${kennel[@]}" delete --endpoint-name "$name"' EXIT
+"${kennel[@]}" deploy "$name"
+mapfile -t photos < <(find "$data/test" -name '*.jpg' | sort | awk 'NR % 7 == 1' | head -n 8)
+"${kennel[@]}" invoke "$name" "${photos[@]}"
