@@ -1,0 +1,59 @@
+"""The directions of the arrows in README's architecture section, read from the imports."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CODE = Path(__file__).resolve().parents[2] / "code"
+FOUNDATION = {"kennel", "errors", "paths", "metrics", "hyperparameters"}
+ALLOWED = {
+    "images": set(),
+    "dataset": {"images"},
+    "model": {"images"},
+    "training": {"images", "dataset", "model"},
+    "serving": {"images", "model"},
+    "local": set(),
+    "launch": {"local"},
+    "cli": {"launch", "local", "dataset"},
+}
+WITHOUT_TORCH = ("dataset", "local", "launch", "cli")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Dotted names of all imports of a file, also those inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def files_of(room: str) -> list[Path]:
+    folder = CODE / "kennel" / room
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_a_room_imports_only_the_rooms_it_stands_on(room: str) -> None:
+    for path in files_of(room):
+        for name in imports_of(path):
+            if name.split(".")[0] == "kennel":
+                target = name.split(".")[1] if "." in name else "kennel"
+                assert target in ALLOWED[room] | FOUNDATION | {room, "__version__"}, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("room", WITHOUT_TORCH)
+def test_a_room_that_only_starts_processes_does_not_import_torch(room: str) -> None:
+    for path in files_of(room):
+        assert not [name for name in imports_of(path) if name.split(".")[0] in ("torch", "torchvision")], path
+
+
+def test_every_room_is_in_the_table() -> None:
+    rooms = {path.name for path in (CODE / "kennel").iterdir() if (path / "__init__.py").exists()}
+    assert rooms == set(ALLOWED) - {"cli"}
+
+
+def test_code_is_an_import_root_and_no_package() -> None:
+    assert not (CODE / "__init__.py").exists()
