@@ -145,7 +145,7 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 def _unreadable(data: bytes, name: str) -> ImageError:
     """The error for bytes that no decoder took: cut short, of another format, or no picture at all."""
-    known = _readable_format(data)
+    known = image_format(data)
     if known:
         return _damaged(name, f"it begins as {known} does, but its header cannot be read")
     other = _other_format(data)
@@ -163,8 +163,8 @@ def _damaged(name: str, cause: object) -> ImageError:
     return ImageError(f"{name} is cut short or damaged ({detail}). Replace it or leave it out.", reason="truncated")
 
 
-def _readable_format(data: bytes) -> str | None:
-    """Which of FORMATS the first bytes announce."""
+def image_format(data: bytes) -> str | None:
+    """Which of FORMATS the first bytes announce; None where they announce none of them."""
     signatures = {
         b"\xff\xd8\xff": "JPEG",
         b"\x89PNG\r\n\x1a\n": "PNG",
@@ -178,7 +178,7 @@ def _readable_format(data: bytes) -> str | None:
         if data.startswith(signature) or (len(data) >= 3 and signature.startswith(data)):
             return known
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WebP"
+        return "WEBP"
     if data[:2] == b"BM" and data[6:10] == bytes(4):  # two letters alone would claim texts; these bytes are reserved
         return "BMP"
     return None

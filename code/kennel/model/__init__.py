@@ -1,0 +1,1 @@
+"""The network, its pretrained weights, and the archive it is stored in."""
