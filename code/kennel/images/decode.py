@@ -222,18 +222,22 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
     16 bit: the upper byte, as Pillow does with 16 bit colour. 32 bit and floating point files do not say what white is:
     it is the smallest of 1 (floating point only), 255 and 65535 that no value exceeds; values beyond, or negative ones,
-    are stretched from the smallest to the largest.
+    are stretched from the smallest to the largest. What is no number counts as 0.
     """
-    values = np.asarray(image)
     if image.mode.startswith("I;16"):
-        return Image.fromarray((values >> 8).astype(np.uint8))
-    scaled = np.nan_to_num(values.astype(np.float64))
-    low, high = float(scaled.min()), float(scaled.max())
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    values = np.array(image, dtype=np.float32)
+    values[~np.isfinite(values)] = 0
+    low, high = float(values.min()), float(values.max())
     whites = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
     white = next((each for each in whites if high <= each), None)
     if low < 0 or white is None:
-        scaled, white = scaled - low, (high - low) or 1.0
-    return Image.fromarray(np.rint(scaled * (255.0 / white)).clip(0, 255).astype(np.uint8))
+        black, span = low, max(high - low, 1e-6)  # a span of next to nothing would overflow below
+    else:
+        black, span = 0.0, white
+    values *= 255 / span
+    values -= black * (255 / span)
+    return Image.fromarray(np.rint(values, out=values).clip(0, 255, out=values).astype(np.uint8))
 
 
 def _turn(rgb: Image.Image, source: Image.Image) -> Image.Image:

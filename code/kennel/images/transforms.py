@@ -56,7 +56,7 @@ class EvalTransform:
                 )
         if self.crop_px > self.resize_px:
             raise ContractError(f"Eval transform: crop_px {self.crop_px} is larger than resize_px {self.resize_px}.")
-        if self.interpolation not in INTERPOLATIONS:
+        if self.interpolation not in tuple(INTERPOLATIONS):  # a tuple takes any type, a dict only what hashes
             raise ContractError(
                 f"Eval transform: interpolation is {self.interpolation!r}. Expected one of {', '.join(INTERPOLATIONS)}."
             )
