@@ -1,0 +1,1 @@
+"""Folders of pictures: found, checked, made and fetched."""
