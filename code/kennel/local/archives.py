@@ -1,0 +1,43 @@
+"""Packs what a job made into tar.gz files, and unpacks models before they are served."""
+
+import os
+import tarfile
+from pathlib import Path
+
+from kennel.errors import ContractError
+
+
+def has_files(folder: Path) -> bool:
+    """Whether there is any file under `folder`."""
+    return any(files for _, _, files in os.walk(folder))
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Packs what is in `folder`, with names relative to it, as SageMaker packs /opt/ml/model.
+
+    Written beside and renamed, so that a whole archive or none is there. Raises OSError, as on a full disk.
+    """
+    part = archive.with_name(f".{archive.name}.part")
+    try:
+        # Weights hardly shrink: level 1 is as small and many times faster than 9.
+        with tarfile.open(part, "w:gz", compresslevel=1) as tar:
+            for entry in sorted(folder.iterdir()):
+                tar.add(entry, arcname=entry.name)
+        part.replace(archive)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpacks a model archive into `folder`, which is made; nothing may reach outside it.
+
+    Raises ContractError, naming `archive`, for what is no tar.gz or holds what may not be unpacked.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            tar.extractall(folder, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ContractError(
+            f"{archive} cannot be unpacked as a .tar.gz ({error}). SageMaker takes models as gzip-compressed tar files."
+        ) from error

@@ -1,0 +1,48 @@
+"""Reads a job's metrics from its log, by the job's own MetricDefinitions."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from kennel.local.log_file import LogEvent
+from kennel.local.validation import Json
+
+# A regex is tried on so much of a line; progress bars without line ends grow long.
+_LONGEST_SCANNED = 4096
+
+
+class MetricScan:
+    """The last value of each metric so far."""
+
+    def __init__(self, definitions: Sequence[Json]) -> None:
+        self._regexes = [(definition["Name"], re.compile(definition["Regex"])) for definition in definitions]
+        self._found: dict[str, Json] = {}
+
+    def feed(self, events: Iterable[LogEvent]) -> bool:
+        """Takes the next lines of the log; tells whether a metric was in them."""
+        is_new = False
+        for event in events:
+            for name, regex in self._regexes:
+                value = _last_number(regex, event.message[-_LONGEST_SCANNED:])
+                if value is not None:
+                    self._found[name] = {"MetricName": name, "Value": value, "Timestamp": event.time_ms / 1000}
+                    is_new = True
+        return is_new
+
+    def final_metrics(self) -> list[Json]:
+        """FinalMetricDataList, in the order of the definitions."""
+        names = dict.fromkeys(name for name, _ in self._regexes)
+        return [self._found[name] for name in names if name in self._found]
+
+
+def _last_number(regex: re.Pattern[str], line: str) -> float | None:
+    """What the first group captured last in the line, if that is a finite number."""
+    value = None
+    for match in regex.finditer(line):
+        try:
+            number = float(match[1])
+        except (TypeError, ValueError):  # the group took no part, or captured something else
+            continue
+        if math.isfinite(number):
+            value = number
+    return value
