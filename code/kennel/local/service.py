@@ -53,9 +53,9 @@ _LOCK_WAIT_S: Final = 3.0
 
 _SDK_CONFIG: Final = f"""SchemaVersion: '1.0'
 SageMaker:
-  TelemetryOptOut: true
   PythonSDK:
     Modules:
+      TelemetryOptOut: true
       Session:
         DefaultS3Bucket: '{DEFAULT_BUCKET}'
 """
