@@ -1,9 +1,11 @@
 """One running `serve` program: its folder, its port, its health, its end."""
 
+import errno
 import hashlib
 import http.client
 import os
 import re
+import secrets
 import shutil
 import socket
 import tempfile
@@ -168,10 +170,20 @@ class Server:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface that nobody listens on now.
+
+    Below 32,767, because multi-model-server 1.1.11 calls any other invalid; so it cannot be left to the kernel.
+    Raises OSError when a thousand tries find none.
+    """
+    for _ in range(1000):
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise OSError(errno.EADDRINUSE, "No port from 20000 to 31999 is free")
 
 
 def make_scratch(runs: Path) -> Path:
