@@ -29,7 +29,7 @@ class Listing:
 
 def list_all(place: Place) -> Listing:
     """Everything at `place`, all pages."""
-    client = place.session.sagemaker_client
+    client = place.sagemaker
     newest = {"SortBy": "CreationTime", "SortOrder": "Descending"}
     return Listing(
         training_jobs=tuple(_pages(client, "list_training_jobs", "TrainingJobSummaries", newest)),
@@ -39,7 +39,7 @@ def list_all(place: Place) -> Listing:
 
 def delete_endpoint(name: str, place: Place) -> list[str]:
     """Deletes the endpoint, its configuration and its models; returns a line for each. UserError if there is none."""
-    client = place.session.sagemaker_client
+    client = place.sagemaker
     try:
         config_name = client.describe_endpoint(EndpointName=name)["EndpointConfigName"]
     except ClientError as error:
@@ -61,7 +61,7 @@ def delete_endpoint(name: str, place: Place) -> list[str]:
 
 def delete_all(place: Place) -> list[str]:
     """Deletes every endpoint, configuration and model; trained runs are files, and stay."""
-    client = place.session.sagemaker_client
+    client = place.sagemaker
     deleted = []
     for endpoint in list_all(place).endpoints:
         deleted += delete_endpoint(endpoint["EndpointName"], place)

@@ -33,7 +33,7 @@ def follow_training(name: str, place: Place) -> dict[str, Any]:
         return _follow(name, place)
     except KeyboardInterrupt:
         print(f"\nstopping {name} (again Ctrl-C leaves it running)", file=sys.stderr)
-        place.session.sagemaker_client.stop_training_job(TrainingJobName=name)
+        place.sagemaker.stop_training_job(TrainingJobName=name)
         return _follow(name, place)
 
 
@@ -70,16 +70,15 @@ def _shower(bar: "tqdm[Any]") -> Callable[[str], None]:
 
 def _new_log_lines(name: str, place: Place, cursor: LogCursor) -> tuple[list[str], LogCursor]:
     """Lines since `cursor`; a job whose log has not begun has none."""
-    logs = place.session.boto_session.client("logs")
     group = "/aws/sagemaker/TrainingJobs"
     try:
-        streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]
-    except logs.exceptions.ResourceNotFoundException:
+        streams = place.logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]
+    except place.logs.exceptions.ResourceNotFoundException:
         return [], cursor
     if not streams:
         return [], cursor
     position = {"nextToken": cursor.token} if cursor.token else {}
-    page = logs.get_log_events(
+    page = place.logs.get_log_events(
         logGroupName=group, logStreamName=streams[0]["logStreamName"], startFromHead=True, **position
     )
     return [event["message"] for event in page["events"]], LogCursor(page["nextForwardToken"])
@@ -96,7 +95,7 @@ def _endpoint_states(name: str, place: Place) -> Iterator[dict[str, Any]]:
     """One description for every change of state."""
     last_state = ""
     while last_state not in ("InService", "Failed"):
-        description = place.session.sagemaker_client.describe_endpoint(EndpointName=name)
+        description = place.sagemaker.describe_endpoint(EndpointName=name)
         if description["EndpointStatus"] != last_state:
             last_state = description["EndpointStatus"]
             yield description

@@ -108,7 +108,7 @@ def create_training_job(job: TrainingJob, place: Place) -> None:
 def describe_training_job(name: str, place: Place) -> dict[str, Any]:
     """DescribeTrainingJob's answer; UserError naming the way to see what there is."""
     try:
-        return dict(place.session.sagemaker_client.describe_training_job(TrainingJobName=name))
+        return dict(place.sagemaker.describe_training_job(TrainingJobName=name))
     except ClientError as error:
         raise UserError(f"There is no training job '{name}'. See what there is with: kennel list") from error
 

@@ -6,8 +6,11 @@ Every place answers SageMaker's own API, so what differs is the session's endpoi
 import logging
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
 
 from kennel import __version__
 
@@ -21,14 +24,32 @@ LOCAL_INSTANCE: Final = "ml.m5.large"
 
 @dataclass(frozen=True)
 class Place:
-    """A SageMaker session and what its jobs are made with."""
+    """Clients of a SageMaker that answers, and what its jobs are made with."""
 
     name: str
-    session: "Session"
     role: str
     train_image: str
     serve_image: str
     instance_type: str
+
+    @cached_property
+    def sagemaker(self) -> Any:  # noqa: ANN401  boto3 makes its clients' classes as it runs
+        return boto3.client("sagemaker")
+
+    @cached_property
+    def runtime(self) -> Any:  # noqa: ANN401
+        return boto3.client("sagemaker-runtime")
+
+    @cached_property
+    def logs(self) -> Any:  # noqa: ANN401
+        return boto3.client("logs")
+
+    @cached_property
+    def session(self) -> "Session":
+        """The SDK's session, for what makes jobs and models. Its import takes seconds; the clients above do without."""
+        from sagemaker.session import Session
+
+        return Session()
 
 
 def runs_folder() -> Path:
@@ -42,13 +63,11 @@ def open_place(name: str = "local") -> Place:
     from kennel.local import daemon
 
     os.environ.update(daemon.environment(daemon.ensure(runs_folder())))
-    # The SDK logs each call it makes at INFO and warns of its next major version; neither is for this user.
-    logging.getLogger("sagemaker").setLevel(logging.ERROR)
-    from sagemaker.session import Session
-
+    # The SDK logs each call and each default it applies, from its import on; neither is for this user.
+    for logger in ("sagemaker", "sagemaker.config"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
     return Place(
         name=name,
-        session=Session(),
         role=LOCAL_ROLE,
         train_image=f"kennel-train:{__version__}",
         serve_image=f"kennel-serve:{__version__}",

@@ -1,4 +1,4 @@
-"""Asks an endpoint about photos, through the SDK's Predictor."""
+"""Asks an endpoint about photos."""
 
 import json
 import mimetypes
@@ -42,17 +42,15 @@ def check_photos(photos: Sequence[Path]) -> None:
 
 def ask(endpoint_name: str, photos: Sequence[Path], place: Place) -> Iterator[Answer]:
     """One answer a photo, in order. UserError with the endpoint's own reason when it refuses one."""
-    from sagemaker.deserializers import JSONDeserializer
-    from sagemaker.predictor import Predictor
-    from sagemaker.serializers import IdentitySerializer
-
-    predictor = Predictor(endpoint_name, sagemaker_session=place.session, deserializer=JSONDeserializer())
     for photo in photos:
-        predictor.serializer = IdentitySerializer(mimetypes.guess_type(photo.name)[0] or "application/octet-stream")
+        content_type = mimetypes.guess_type(photo.name)[0] or "application/octet-stream"
         try:
-            answer = predictor.predict(photo.read_bytes())
+            response = place.runtime.invoke_endpoint(
+                EndpointName=endpoint_name, Body=photo.read_bytes(), ContentType=content_type, Accept="application/json"
+            )
         except ClientError as error:
             raise UserError(f"{photo}: {_reason(error, endpoint_name)}") from error
+        answer = json.loads(response["Body"].read())
         yield Answer(photo, answer["predictions"][0], answer["model"])
 
 

@@ -1,0 +1,162 @@
+"""The whole road with the real programs: toolkit, torch, multi-model-server, behind the local SageMaker."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kennel import cli
+from kennel.launch.places import open_place, runs_folder
+from kennel.local import daemon
+
+SCRIPTS = Path(__file__).parent / "scripts"
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runs folder of its own; whatever a test started on it has ended afterwards."""
+    folder = tmp_path / "runs"
+    monkeypatch.setenv("KENNEL_RUNS", str(folder))
+    for name in ("AWS_ENDPOINT_URL_SAGEMAKER", "AWS_ENDPOINT_URL_S3"):  # what an earlier test's place has set
+        monkeypatch.delenv(name, raising=False)
+    yield folder
+    daemon.stop(folder)
+    left = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(folder) in " ".join(process.info["cmdline"] or [])
+    ]
+    assert not left, left
+
+
+def run_script(name: str, *arguments: Path) -> dict[str, object]:
+    """The last line that a plain SageMaker script prints, run with the endpoint variables and nothing else of ours."""
+    environ = {**os.environ, **daemon.environment(daemon.ensure(runs_folder()))}
+    outcome = subprocess.run(
+        [sys.executable, SCRIPTS / name, *arguments],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
+    return {"output": outcome.stdout + outcome.stderr, **json.loads(outcome.stdout.splitlines()[-1])}
+
+
+def test_an_sdk_v2_script_runs_unchanged(runs: Path, make_folder: Callable[..., Path]) -> None:
+    folder = make_folder()
+    said = run_script("sdk_v2.py", folder, folder / "test" / "001.Red" / "red_000.jpg")
+    prediction = said["answer"]["predictions"][0]  # type: ignore[index]
+    assert prediction["label"] in {"Red", "Green", "Blue"}
+    assert sum(entry["probability"] for entry in prediction["top_k"]) == pytest.approx(1, abs=1e-4)
+    assert "epoch=2/2 train_loss=" in str(said["output"])
+    assert "'MetricName': 'validation:accuracy'" in str(said["output"])
+    assert str(said["model_data"]).endswith("/output/model.tar.gz")
+
+
+def test_a_boto3_script_runs_unchanged(runs: Path, make_folder: Callable[..., Path]) -> None:
+    folder = make_folder()
+    said = run_script("plain_boto3.py", folder, folder / "test" / "001.Red" / "red_000.jpg")
+    assert said["status"] == "Completed"
+    assert said["epochs"] == 1
+    assert said["answer"]["predictions"][0]["label"] in {"Red", "Green", "Blue"}  # type: ignore[index]
+
+
+def kennel(*arguments: object) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+SMALL = ["-p", "weights=none", "-p", "trainable=all", "-p", "epochs=2", "-p", "batch-size=8", "-p", "image-size=32"]
+
+
+def test_the_verbs_take_a_folder_to_predictions_and_back_to_nothing(
+    runs: Path, make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_folder()
+    photos = sorted((folder / "test" / "001.Red").glob("*.jpg"))
+    assert kennel("train", "--data", folder, "--name", "first", *SMALL) == 0
+    assert "training job first: Completed" in capsys.readouterr().out
+    assert {path.name for path in (runs / "first").iterdir()} >= {
+        "job.json",
+        "ml",
+        "model.tar.gz",
+        "output.tar.gz",
+        "log.txt",
+    }
+
+    assert kennel("train", "--data", folder, "--name", "first", *SMALL) == 2
+    assert "already exists" in capsys.readouterr().err
+
+    daemon.stop(runs)  # what a run made can be deployed after a restart of the service
+    assert kennel("deploy", "first", "--endpoint-name", "e") == 0
+    capsys.readouterr()
+    assert kennel("invoke", "e", "--json", *photos) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["photo"] for answer in answers] == [str(photo) for photo in photos]
+    assert kennel("invoke", "e", photos[0]) == 0
+    assert "probability" in capsys.readouterr().out
+
+    assert kennel("list") == 0
+    listing = capsys.readouterr().out
+    assert "InService" in listing and "Completed" in listing
+    assert kennel("delete", "--all") == 0
+    assert "deleted endpoint e" in capsys.readouterr().out
+    assert kennel("delete", "--endpoint-name", "e") == 2
+    assert "There is no endpoint 'e'" in capsys.readouterr().err
+
+
+def test_a_failed_training_says_why_and_ends_with_1(
+    runs: Path, make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_folder()
+    assert kennel("train", "--data", folder, "--name", "large", "-p", "weights=none", "-p", "batch-size=64") == 1
+    said = capsys.readouterr()
+    assert "training job large: Failed" in said.out
+    assert "batch-size" in said.err and "64" in said.err and "36" in said.err
+
+
+def test_weights_of_another_architecture_are_refused(
+    runs: Path, make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import torch
+
+    wrong = tmp_path / "other.pth"
+    torch.save({"stem.weight": torch.zeros(3, 3)}, wrong)
+    assert kennel("train", "--data", make_folder(), "--name", "wrong", "-p", f"weights={wrong}") == 1
+    said = capsys.readouterr().err
+    assert "other.pth" in said and "resnet18" in said
+
+
+@pytest.mark.photos
+@pytest.mark.timeout(600)
+def test_real_photos_reach_the_published_accuracy_and_the_endpoint_answers_as_the_evaluation(
+    runs: Path, shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A linear head on ResNet-18: 92.0 % of 200 test photos is what the data set's own page gives."""
+    data = shared / "data" / "dogs20"
+    assert (
+        kennel("train", "--data", data, "--name", "dogs", "-p", f"weights={shared / 'weights' / 'resnet18-half.pth'}")
+        == 0
+    )
+    output = runs / "dogs" / "ml" / "output" / "data"
+    evaluation = json.loads((output / "evaluation.json").read_text())
+    assert evaluation["test"]["accuracy"] >= 0.92
+
+    assert kennel("deploy", "dogs") == 0
+    expected = {
+        row["path"]: row for row in map(json.loads, (output / "predictions-test.jsonl").read_text().splitlines())
+    }
+    assert len(expected) == 200
+    runtime = open_place().runtime
+    for path, row in expected.items():
+        body = (data / "test" / path.removeprefix("test/")).read_bytes()
+        response = runtime.invoke_endpoint(EndpointName="dogs", Body=body, ContentType="image/jpeg")
+        prediction = json.loads(response["Body"].read())["predictions"][0]
+        assert prediction["label"] == row["label"], path
+        assert prediction["probability"] == pytest.approx(row["probability"], abs=1e-3), path
