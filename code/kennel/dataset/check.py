@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kennel.dataset.folders import SPLITS, Dataset, FolderError, find_folder, hash_files, without
+from kennel.dataset.folders import SPLITS, Dataset, FolderError, find_folder, hash_file, without
 from kennel.errors import ImageError
 from kennel.images.decode import EXTENSIONS, read_image
 
@@ -138,7 +138,7 @@ def check_dataset(
     decode=False reads the files' bytes only: counts, empty files, byte-identical copies; what a job can afford.
     """
     paths = [example.path for _, example in dataset.examples()]
-    looks = _look(paths, progress, workers) if decode else _hash(paths, progress, workers)
+    looks = _look(paths, _decode if decode else _hash, progress, workers)
     findings = [*_file_findings(looks), *_same_pictures(dataset, looks), *_count_findings(dataset), *_ignored(dataset)]
     return CheckReport(dataset, tuple(findings), _counts(dataset))
 
@@ -155,35 +155,40 @@ class _Look:
     message: str = ""
 
 
-def _look(paths: Sequence[Path], progress: Progress | None, workers: int | None) -> dict[Path, _Look]:
-    """Decodes with threads: Pillow's decoders and hashing let go of the interpreter's lock."""
+def _look(
+    paths: Sequence[Path], look_at: Callable[[Path], _Look], progress: Progress | None, workers: int | None
+) -> dict[Path, _Look]:
+    """With threads: Pillow's decoders and hashing let go of the interpreter's lock."""
     looks = {}
     with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for path, look in zip(paths, pool.map(_look_at, paths), strict=True):
+        for path, look in zip(paths, pool.map(look_at, paths), strict=True):
             looks[path] = look
             if progress:
                 progress(len(looks), len(paths))
     return looks
 
 
-def _look_at(path: Path) -> _Look:
+def _decode(path: Path) -> _Look:
     try:
         image = read_image(path)
     except ImageError as error:
         return _Look(kind=_KIND_OF_REASON.get(error.reason, "broken"), message=str(error))
     except OSError as error:
-        return _Look(kind="broken", message=f"{path} cannot be read ({error.strerror}). Replace it or leave it out.")
+        return _unreadable(path, error)
     return _Look(fingerprint=hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest())
 
 
-def _hash(paths: Sequence[Path], progress: Progress | None, workers: int | None) -> dict[Path, _Look]:
-    looks = {
-        path: _Look(fingerprint) for path, fingerprint in hash_files(paths, progress=progress, workers=workers).items()
-    }
-    for path in paths:
+def _hash(path: Path) -> _Look:
+    try:
         if path.stat().st_size == 0:
-            looks[path] = _Look(kind="broken", message=f"{path} is empty (0 bytes). Replace it or leave it out.")
-    return looks
+            return _Look(kind="broken", message=f"{path} is empty (0 bytes). Replace it or leave it out.")
+        return _Look(fingerprint=hash_file(path))
+    except OSError as error:
+        return _unreadable(path, error)
+
+
+def _unreadable(path: Path, error: OSError) -> _Look:
+    return _Look(kind="broken", message=f"{path} cannot be read ({error.strerror}). Replace it or leave it out.")
 
 
 # --- Findings -----------------------------------------------------------------------------------------------------

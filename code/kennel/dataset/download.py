@@ -31,7 +31,7 @@ MAX_ENTRIES: Final = 200_000
 ATTEMPTS: Final = 5  # in a row without a single new byte
 _TIMEOUT_S: Final = 30.0  # without a byte
 _CHUNK: Final = 2**18
-_DISK_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG, errno.EIO)
+_DISK_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG, errno.EIO, errno.EISDIR)
 
 Progress = Callable[[int, int], None]  # bytes here, bytes in all (0 if the server does not say)
 
@@ -101,7 +101,7 @@ def fetch(
             failures = 1 if _size(part) > before else failures + 1
             if failures >= ATTEMPTS:
                 raise DownloadError(
-                    f"{url}: {failures} attempts in a row brought nothing ({error or type(error).__name__}); "
+                    f"{url}: {failures} attempts in a row brought nothing ({str(error) or type(error).__name__}); "
                     f"{_size(part):,} bytes are kept in {part}. Check the connection and call again to go on."
                 ) from error
             time.sleep(min(backoff_s * 2 ** (failures - 1), 60))

@@ -17,7 +17,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -101,8 +101,10 @@ class Dataset:
     def digest(self) -> str:
         """sha256 over splits, relative paths and contents, hexadecimal; the same wherever the folder lies."""
         entries = list(self.examples())
-        hashes = hash_files([example.path for _, example in entries])
-        lines = sorted(f"{split}/{example.relative}\0{hashes[example.path]}\n" for split, example in entries)
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter's lock
+            hashes = pool.map(lambda entry: hash_file(entry[1].path), entries)
+            pairs = list(zip(entries, hashes, strict=True))
+        lines = sorted(f"{split}/{example.relative}\0{found}\n" for (split, example), found in pairs)
         return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
     def split_record(self) -> dict[str, Any]:
@@ -165,20 +167,8 @@ def without(dataset: Dataset, paths: Collection[Path]) -> Dataset:
     return dataclasses.replace(dataset, splits=splits)
 
 
-def hash_files(
-    paths: Sequence[Path], *, progress: Callable[[int, int], None] | None = None, workers: int | None = None
-) -> dict[Path, str]:
-    """sha256 of every file's bytes, hexadecimal. Reads with threads: hashing lets go of the interpreter's lock."""
-    hashes = {}
-    with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for path, digest in zip(paths, pool.map(_hash_file, paths), strict=True):
-            hashes[path] = digest
-            if progress:
-                progress(len(hashes), len(paths))
-    return hashes
-
-
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """sha256 of a file's bytes, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
