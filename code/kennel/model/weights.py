@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any, Final
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import torch
@@ -251,6 +252,8 @@ def _connect(url: str) -> HTTPResponse:
         answer = answers.get(timeout=_TIMEOUT_S)
     except queue.Empty:
         raise TimeoutError(f"no answer within {_TIMEOUT_S:g} s") from None
+    if isinstance(answer, HTTPError):
+        answer.close()  # it holds the connection
     if isinstance(answer, Exception):
         raise answer
     return answer
