@@ -28,6 +28,16 @@ logger = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG: Final = 1
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGINT)
+# What the script starts with, unless the job says otherwise; the last three must be there before it starts.
+# glibc gives large tensors back to the kernel at every step and takes them again, and threads that wait for each other
+# take the cores from those that decode. Measured on 2 busy cores, features of a ResNet-18: 0.057 s of CPU an image with the
+# three, 0.089 s without.
+_ENVIRONMENT: Final = {
+    "PYTHONUNBUFFERED": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(4 * 2**30),
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 
 
 class Script:
@@ -76,7 +86,8 @@ def main() -> None:
     for signum in _FORWARDED:
         signal.signal(signum, script.forward)
     ml_paths().failure_file.unlink(missing_ok=True)  # a restart's: this run has not failed yet
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     env = environment.Environment()
     if len(env.hosts) == 1:
         # Nobody to find; without this the toolkit waits 15 minutes for a name that Docker may not resolve.

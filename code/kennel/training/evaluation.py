@@ -1,0 +1,120 @@
+"""What a model is worth on pictures: probabilities, and the numbers counted from them.
+
+All numbers are over images. A class counts in the macro F1 if a picture of it, or a prediction of it, is there.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from kennel.model.archive import predict_probabilities
+from kennel.training.device import to_device
+from kennel.training.progress import progress_bar
+from kennel.training.stopping import StopRequest
+
+# The smallest float32 above 0 that keeps its precision: a probability of 0 would make the loss infinite.
+_TINY: Final = torch.finfo(torch.float32).tiny
+
+
+class EvalInputs(Protocol):
+    """What a network is evaluated on: EvalPictures for a whole one, EvalFeatures for a head."""
+
+    @property
+    def targets(self) -> Tensor:
+        """int64 (N,)."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self) -> Iterator[Tensor]:
+        """All inputs in their order."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Means over images. loss: -log(probability of the target). top5: target among the five likeliest classes."""
+
+    images: int
+    loss: float
+    accuracy: float
+    top5: float
+
+
+def predict(network: nn.Module, inputs: EvalInputs, *, temperature: float, name: str, stop: StopRequest) -> Tensor:
+    """Class probabilities, float32 (N, C), on the CPU, by the function that serving uses too.
+
+    Leaves `network` in eval mode. Raises Stopped between two batches if a signal came.
+    """
+    device = next(network.parameters()).device
+    network.eval()
+    found = []
+    with progress_bar(name, total=len(inputs)) as bar:
+        for batch in inputs.batches():
+            stop.check()
+            found.append(predict_probabilities(network, to_device(batch, device), temperature=temperature).cpu())
+            bar.update(len(batch))
+    return torch.cat(found)
+
+
+def negative_log(probabilities: Tensor) -> Tensor:
+    """-log of probabilities in float64, finite also where a probability is 0."""
+    return -probabilities.double().clamp_min(_TINY).log()
+
+
+def score(probabilities: Tensor, targets: Tensor) -> Score:
+    """The numbers of an epoch line. probabilities: (N, C). targets: int64 (N,)."""
+    likeliest = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices
+    hits = likeliest == targets[:, None]
+    return Score(
+        images=len(targets),
+        loss=float(negative_log(probabilities.gather(1, targets[:, None])).mean()),
+        accuracy=float(hits[:, 0].double().mean()),
+        top5=float(hits.any(dim=1).double().mean()),
+    )
+
+
+def confusion_matrix(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """int64 (C, C): how many images of class `row` were taken for class `column`."""
+    classes = probabilities.shape[1]
+    return torch.bincount(targets * classes + predicted(probabilities), minlength=classes**2).view(classes, classes)
+
+
+def predicted(probabilities: Tensor) -> Tensor:
+    """int64 (N,): the likeliest class; as `score` sees it, also where two are equally likely."""
+    return probabilities.topk(1, dim=1).indices[:, 0]
+
+
+def macro_f1(confusion: Tensor) -> float:
+    """The mean over classes of 2 * hits / (images of the class + predictions of it)."""
+    hits, counts = confusion.diag().double(), (confusion.sum(0) + confusion.sum(1)).double()
+    there = counts > 0
+    return float((2 * hits[there] / counts[there]).mean())
+
+
+def describe(probabilities: Tensor, targets: Tensor, folders: list[str]) -> dict[str, Any]:
+    """Everything evaluation.json says of a split, the classes in the order of `folders`."""
+    confusion = confusion_matrix(probabilities, targets)
+    found = score(probabilities, targets)
+    return {
+        "images": found.images,
+        "loss": found.loss,
+        "accuracy": found.accuracy,
+        "top5": found.top5,
+        "macro_f1": macro_f1(confusion),
+        "per_class": [_of_class(confusion, index, folder) for index, folder in enumerate(folders)],
+        "confusion_matrix": confusion.tolist(),
+    }
+
+
+def _of_class(confusion: Tensor, index: int, folder: str) -> dict[str, Any]:
+    hits = int(confusion[index, index])
+    images, predictions = int(confusion[index].sum()), int(confusion[:, index].sum())
+    return {
+        "class": folder,
+        "images": images,
+        "accuracy": hits / images if images else None,
+        "precision": hits / predictions if predictions else None,
+        "f1": 2 * hits / (images + predictions) if images + predictions else None,
+    }

@@ -1,0 +1,100 @@
+"""The features of a frozen backbone: computed once for every picture and view, then trained on in milliseconds.
+
+    table = train_features(model.backbone, pictures, views=4, precision="float32", stop=stop)
+    for batch in table.batches(epoch=1, first_step=0): ...      # batch.inputs are features, for model.head
+
+With one view that is the plain picture, as in evaluation; with more, each is an augmented one, and epoch e trains on
+view (e - 1) % views. A view is a function of (seed, view, index of the picture).
+"""
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kennel.training.device import arithmetic, exact_arithmetic, to_device
+from kennel.training.loader import EVAL_BATCH, Batch, EvalPictures, TrainPictures, cut, stacked, train_batches
+from kennel.training.progress import progress_bar
+from kennel.training.randomness import permutation
+from kennel.training.stopping import StopRequest
+
+
+@dataclass(frozen=True)
+class EvalFeatures:
+    """features: float32 (N, D). targets: int64 (N,)."""
+
+    features: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batches(self) -> Iterator[Tensor]:
+        """All of them at once: a head takes little."""
+        yield self.features
+
+
+@dataclass(frozen=True)
+class TrainFeatures:
+    """features: float32 (views, N, D). targets: int64 (N,)."""
+
+    features: Tensor
+    targets: Tensor
+    batch_size: int
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch."""
+        return len(train_batches(range(len(self)), self.batch_size))
+
+    def batches(self, epoch: int, first_step: int) -> Generator[Batch, None, None]:
+        """The batches of `epoch` (from 1), without the first `first_step`; the order is the one of TrainPictures."""
+        view = self.features[(epoch - 1) % len(self.features)]
+        order = permutation(len(self), "order", self.seed, epoch)
+        for indexes in train_batches(order, self.batch_size)[first_step:]:
+            yield Batch(view[indexes], self.targets[indexes])
+
+
+def eval_features(backbone: nn.Module, pictures: EvalPictures, *, name: str, stop: StopRequest) -> EvalFeatures:
+    """The features of `pictures`, float32 throughout. `name` stands beside the progress bar.
+
+    Raises Stopped between two batches if a signal came, DataError for a picture that cannot be read.
+    """
+    with exact_arithmetic():
+        features = _features(backbone, pictures.batches(), len(pictures), name=name, stop=stop)
+    return EvalFeatures(features, pictures.targets)
+
+
+def train_features(
+    backbone: nn.Module, pictures: TrainPictures, *, views: int, precision: str, stop: StopRequest
+) -> TrainFeatures:
+    """The features of every view of `pictures`, computed in `precision`, kept as float32. Raises as eval_features."""
+    found = []
+    for view in range(views):
+        batches = pictures.plain().batches() if views == 1 else _view(pictures, view)
+        with arithmetic(precision, next(backbone.parameters()).device):
+            found.append(_features(backbone, batches, len(pictures), name=f"view {view + 1} of {views}", stop=stop))
+    return TrainFeatures(torch.stack(found), pictures.plain().targets, pictures.batch_size, pictures.seed)
+
+
+def _view(pictures: TrainPictures, view: int) -> Iterator[Tensor]:
+    indexes = cut(range(len(pictures)), EVAL_BATCH)
+    return stacked(lambda index: pictures.view(index, view), indexes, readers=pictures.readers)
+
+
+def _features(backbone: nn.Module, batches: Iterable[Tensor], count: int, *, name: str, stop: StopRequest) -> Tensor:
+    """float32 (count, D) on the backbone's device."""
+    device = next(backbone.parameters()).device
+    backbone.eval()
+    found = []
+    with torch.no_grad(), progress_bar(name, total=count) as bar:
+        for images in batches:
+            stop.check()
+            found.append(backbone(to_device(images, device)).float())
+            bar.update(len(images))
+    return torch.cat(found)

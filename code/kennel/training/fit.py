@@ -1,0 +1,266 @@
+"""The training loop: steps, epochs, the best epoch so far, and how it all goes on after a stop.
+
+    fitting = Fitting(model, hyperparameters, classes=20, pretrained=True)
+    fitting.resume(store)                         # where the store's last checkpoint was, if there is one
+    if not fitting.progress.is_finished:
+        fitting.run(train, valid, store, stop=stop)
+    fitting.load_best()                           # the model now is the epoch with the smallest validation loss
+
+`train` and `valid` are pictures for a whole network, or a frozen backbone's features for its head.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from kennel.errors import HyperparameterError
+from kennel.hyperparameters import Hyperparameters
+from kennel.metrics import epoch_line
+from kennel.model.classifier import Classifier
+from kennel.training.checkpoint import Checkpoint, CheckpointStore
+from kennel.training.device import arithmetic, fitting_threads, to_device
+from kennel.training.evaluation import EvalInputs, predict, score
+from kennel.training.loader import Batch
+from kennel.training.objective import Objective, balanced_weights, mix
+from kennel.training.progress import progress_bar
+from kennel.training.randomness import seed_of
+from kennel.training.schedules import learning_rate_factor
+from kennel.training.stopping import Stopped, StopRequest
+
+# What pretrained layers are trained with, as a share of `lr`: they are nearly right, the head is not.
+PRETRAINED_SHARE: Final = 0.1
+
+
+class TrainInputs(Protocol):
+    """What a network is trained on: TrainPictures for a whole one, TrainFeatures for a head."""
+
+    @property
+    def targets(self) -> Tensor:
+        """int64 (N,)."""
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, epoch: int, first_step: int) -> Generator[Batch, None, None]:
+        """The batches of an epoch, from a step on: a function of the two."""
+
+
+@dataclass
+class Progress:
+    """How far a training is; plain values, stored in checkpoints as they are.
+
+    epoch: epochs that are finished. step: steps done since. images, loss_sum, hits, seconds: of those steps.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    images: int = 0
+    loss_sum: float = 0.0
+    hits: float = 0.0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best_loss: float = 0.0
+    is_finished: bool = False
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Fitting:
+    """One training: a model, how far it is, and the best epoch so far.
+
+    pretrained: whether the backbone's weights are worth keeping; they are then trained with a tenth of `lr`.
+    best_probabilities: float32 (N, C) of the validation images in the best epoch; empty before the first has ended.
+    """
+
+    def __init__(self, model: Classifier, settings: Hyperparameters, *, classes: int, pretrained: bool) -> None:
+        self.model, self.settings, self.classes = model, settings, classes
+        # The features of a frozen backbone are its answer already.
+        self.network: nn.Module = model.head if model.backbone.is_frozen else model
+        self.device = next(model.parameters()).device
+        self.optimizer = _optimizer(model, settings, pretrained=pretrained)
+        self.progress = Progress()
+        self.best: dict[str, Tensor] = {}
+        self.best_probabilities = torch.empty(0)
+
+    def resume(self, store: CheckpointStore) -> None:
+        """Goes to the store's last checkpoint, if there is one. Raises ContractError as the store."""
+        found = store.load()
+        if found:
+            self.restore(found)
+            place = "the end" if self.progress.is_finished else f"epoch={found.epoch + 1} step={found.step}"
+            print(f"resumed at {place}", flush=True)
+
+    def run(self, train: TrainInputs, valid: EvalInputs, store: CheckpointStore, *, stop: StopRequest) -> None:
+        """Trains to the end: `epochs`, or `patience` without a better epoch. A checkpoint is written after every epoch.
+
+        Raises Stopped after the step in which a signal came, with a checkpoint written; HyperparameterError if the loss
+        is no number any more; DiskFullError if a checkpoint finds no room.
+        """
+        objective = _objective(self.settings, train.targets, self.classes, self.device)
+        with fitting_threads(self.network):
+            try:
+                while not self.progress.is_finished:
+                    self._train_epoch(train, objective, stop)
+                    self._validate(valid, stop)
+                    store.save(self.snapshot())
+            except Stopped:
+                store.save(self.snapshot())
+                raise
+
+    def load_best(self) -> None:
+        """Puts the best epoch's weights into the model, which is left in eval mode."""
+        self.model.load_state_dict({**self.model.state_dict(), **self.best})
+        self.model.eval()
+
+    def snapshot(self) -> Checkpoint:
+        """Everything that `restore` needs, copied."""
+        tensors = {f"model.{name}": tensor for name, tensor in _copies(_trained_state(self.model)).items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors["best_probabilities"] = self.best_probabilities
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": tensor for key, tensor in _copies(values).items()}
+        return Checkpoint(self.progress.epoch, self.progress.step, dataclasses.asdict(self.progress), tensors)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Goes back to where `snapshot` was taken."""
+        self.progress = Progress(**checkpoint.state)
+        self.best_probabilities = checkpoint.tensors["best_probabilities"]
+        self.best = _under("best.", checkpoint.tensors)
+        self.model.load_state_dict({**self.model.state_dict(), **_under("model.", checkpoint.tensors)})
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under("optimizer.", checkpoint.tensors).items():
+            index, _, key = name.partition(".")
+            states.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
+
+    def _train_epoch(self, train: TrainInputs, objective: Objective, stop: StopRequest) -> None:
+        """The steps of the epoch that are left. Raises Stopped after the one in which a signal came."""
+        progress = self.progress
+        epoch, clock = progress.epoch + 1, time.monotonic()
+        self.network.train()
+        with (
+            progress_bar(f"epoch {epoch}/{self.settings.epochs}", total=len(train)) as bar,
+            closing(train.batches(epoch, progress.step)) as batches,
+        ):
+            for batch in batches:
+                self._set_learning_rate((epoch - 1) * train.steps + progress.step, self.settings.epochs * train.steps)
+                loss, hits = self._train_step(batch, objective, purpose=(self.settings.seed, epoch, progress.step))
+                now = time.monotonic()
+                progress.step += 1
+                progress.images += len(batch.targets)
+                progress.loss_sum += loss * len(batch.targets)
+                progress.hits += hits
+                progress.seconds += now - clock
+                clock = now
+                bar.update(len(batch.targets))
+                stop.check()
+
+    def _train_step(self, batch: Batch, objective: Objective, *, purpose: tuple[int, ...]) -> tuple[float, int]:
+        """The mean loss of the batch before this step, and how many of its images were right."""
+        torch.manual_seed(seed_of("step", *purpose))  # for dropout inside the network
+        inputs = to_device(batch.inputs, self.device)
+        targets = batch.targets.to(self.device, non_blocking=True)
+        mixed = mix(inputs, targets, alpha=self.settings.mixup, purpose=purpose)
+        with arithmetic(self.settings.precision, self.device):
+            logits = self.network(mixed.inputs)
+        loss = objective(logits, mixed)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        hits = (logits.argmax(dim=1) == targets).sum()
+        return loss.item(), int(hits)  # waits for a GPU; what is left of the step is short
+
+    def _set_learning_rate(self, step: int, steps: int) -> None:
+        factor = learning_rate_factor(self.settings.scheduler, step, steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * factor * group["share"]
+
+    def _validate(self, valid: EvalInputs, stop: StopRequest) -> None:
+        """Ends the epoch: counts and prints it, keeps it if it is the best, decides whether it is the last."""
+        progress, started = self.progress, time.monotonic()
+        probabilities = predict(self.network, valid, temperature=1.0, name="validation", stop=stop)
+        found = score(probabilities, valid.targets)
+        self._check_loss(found.loss)
+        epoch = progress.epoch + 1
+        values = {
+            "train_loss": progress.loss_sum / progress.images,
+            "train_accuracy": progress.hits / progress.images,
+            "valid_loss": found.loss,
+            "valid_accuracy": found.accuracy,
+            "valid_top5": found.top5,
+            "images_per_s": progress.images / max(progress.seconds, 1e-9),
+            "seconds": progress.seconds + time.monotonic() - started,
+        }
+        print(epoch_line(epoch, self.settings.epochs, values), flush=True)
+        if not progress.best_epoch or found.loss < progress.best_loss:
+            progress.best_epoch, progress.best_loss = epoch, found.loss
+            self.best, self.best_probabilities = _copies(_trained_state(self.model)), probabilities
+        self.progress = Progress(
+            epoch=epoch,
+            best_epoch=progress.best_epoch,
+            best_loss=progress.best_loss,
+            is_finished=epoch == self.settings.epochs or self._is_early_end(epoch, progress.best_epoch),
+            history=[*progress.history, {"epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"], **values}],
+        )
+
+    def _is_early_end(self, epoch: int, best_epoch: int) -> bool:
+        if not 0 < self.settings.patience <= epoch - best_epoch:
+            return False
+        print(f"early stop: no better validation loss for {epoch - best_epoch} epochs", flush=True)
+        return True
+
+    def _check_loss(self, valid_loss: float) -> None:
+        """Raises HyperparameterError if the training has diverged."""
+        if not math.isfinite(self.progress.loss_sum) or not math.isfinite(valid_loss):
+            raise HyperparameterError(
+                f"The loss is no number any more in epoch {self.progress.epoch + 1}: lr={self.settings.lr:g} is too "
+                f"high for this network and data. Try lr={self.settings.lr / 10:g}."
+            )
+
+
+def _optimizer(model: Classifier, settings: Hyperparameters, *, pretrained: bool) -> torch.optim.Optimizer:
+    """Over what is trained; a group's `share` is what `lr` is multiplied by for it."""
+    groups: list[dict[str, Any]] = [{"params": list(model.head.parameters()), "share": 1.0}]
+    backbone = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
+    if backbone:
+        groups.append({"params": backbone, "share": PRETRAINED_SHARE if pretrained else 1.0})
+    decay = settings.weight_decay
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, weight_decay=decay, momentum=0.9, nesterov=True)
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=settings.lr, weight_decay=decay, eps=settings.eps)
+
+
+def _objective(settings: Hyperparameters, targets: Tensor, classes: int, device: torch.device) -> Objective:
+    if settings.class_weights == "none":
+        return Objective(settings.label_smoothing)
+    return Objective(settings.label_smoothing, balanced_weights(targets.tolist(), classes).to(device))
+
+
+def _trained_state(model: Classifier) -> dict[str, Tensor]:
+    """The part of the state that training changes: without the frozen stages, which are as they were loaded."""
+    backbone = model.backbone
+    stages = tuple(f"backbone.network.{stage}." for stage in backbone.frozen_stages)
+    frozen = ("backbone.",) if backbone.is_frozen else stages
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(frozen)}
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies on the CPU, which later steps do not change."""
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,35 @@
+"""What SageMaker's toolkit runs: one training, in the folder that stands for /opt/ml.
+
+    SAGEMAKER_BASE_DIR=ml python code/train.py --epochs 5 --backbone resnet18
+
+A failure leaves its reason in output/failure, for a person, and its own exit status (kennel/errors.py). SIGTERM and
+SIGINT end the training after the step it is in, with a checkpoint; started again, it goes on from there.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from kennel.paths import ml_paths
+from kennel.training.failure import report_failure
+from kennel.training.stopping import Stopped, StopRequest
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit status: 0, 128 + the signal that stopped it, or 1 to 4 for a failure."""
+    stop = StopRequest()
+    stop.install()  # before torch is imported: that takes seconds, in which a signal may come
+    paths = ml_paths()
+    try:
+        from kennel.training.job import run_job
+
+        run_job(argv, paths, stop)
+    except Stopped as stopped:
+        print(f"{stopped}: start the job again to go on", flush=True)
+        return stopped.exit_status
+    except Exception as error:  # the job's last stand: whatever it is, a person must read of it
+        return report_failure(error, paths.failure_file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
