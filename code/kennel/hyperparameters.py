@@ -86,9 +86,11 @@ class Hyperparameters:
             form="linear | sizes such as 128 or 256,128 (1 to 8192)",
         ),
     )
-    epochs: int = _hyperparameter(20, Rule("passes over the training images", 1, 1000))
+    epochs: int = _hyperparameter(30, Rule("passes over the training images", 1, 1000))
     batch_size: int = _hyperparameter(32, Rule("images in a step", 1, 4096))
-    lr: float = _hyperparameter(0.001, Rule("learning rate at its highest", 0, 10, is_open=True))
+    lr: float = _hyperparameter(
+        0.003, Rule("learning rate at its highest; pretrained stages get a tenth of it", 0, 10, is_open=True)
+    )
     weight_decay: float = _hyperparameter(0.01, Rule("weight decay", 0, 1))
     eps: float = _hyperparameter(1e-8, Rule("epsilon of adamw and adam", 0, 1, is_open=True))
     optimizer: str = _hyperparameter("adamw", Rule("optimizer", choices=("adamw", "adam", "sgd")))
