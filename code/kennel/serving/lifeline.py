@@ -1,0 +1,71 @@
+"""What the supervisor hears of a process it depends on: a named pipe, perhaps a line of JSON, and the pipe's end.
+
+The worker's parent process opens the pipe, says whether the model is ready, and keeps it open as long as it lives;
+so its end is seen at once, however it came. multi-model-server itself sees neither: it serves on with no model after
+a failed load, and waits for ever for a parent that was killed (1.1.11, measured).
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The model is ready: what it is, and how long that took."""
+
+    model: dict[str, Any]
+    golden: int
+    load_s: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The model cannot be served: why, for a person, and the exit status that goes with it."""
+
+    reason: str
+    exit_status: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The process at the other end is gone."""
+
+
+class LifelineReader:
+    """The supervisor's end. `fd` is for a selector: `read` is called when it is readable."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path, 0o600)
+        self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self._received = b""
+
+    def read(self) -> Loaded | Failed | Ended | None:
+        """The next message; None while it is incomplete."""
+        chunk = os.read(self.fd, 65536)
+        self._received += chunk
+        line, newline, rest = self._received.partition(b"\n")
+        if not newline:
+            return None if chunk else Ended()
+        self._received = rest
+        message = json.loads(line)
+        return Failed(**message) if "reason" in message else Loaded(**message)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class LifelineWriter:
+    """The other end, open as long as its process lives. Raises OSError where nobody listens."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+
+    def tell(self, message: Loaded | Failed) -> None:
+        os.write(self._fd, json.dumps(asdict(message)).encode() + b"\n")
+
+    def drop(self) -> None:
+        """Closes this process's copy: a worker that is forked must not hold its parent's lifeline."""
+        os.close(self._fd)

