@@ -113,11 +113,10 @@ def test_decode_turns_as_exif_says(image_format: str, orientation: int) -> None:
     assert np.abs(found - expected).mean() < LOSS
 
 
-@pytest.mark.parametrize(
-    "exif", [b"Exif\x00\x00" + b"\xff" * 30, b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff\x12\x01"]
-)
-def test_decode_leaves_a_picture_with_damaged_exif_unturned(exif: bytes) -> None:
-    found = pixels(encode(Image.fromarray(blocks()), "JPEG", exif=exif))
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("exif", [b"Exif\x00\x00nonsense", b"Exif\x00\x00II*\x00", b"Exif\x00\x00" + b"\xff" * 30])
+def test_decode_leaves_a_picture_with_damaged_exif_unturned(image_format: str, exif: bytes) -> None:
+    found = pixels(encode(Image.fromarray(blocks()), image_format, exif=exif))
     assert np.abs(found.astype(int) - blocks()).mean() < LOSS
 
 
