@@ -2,7 +2,7 @@
 
 import os
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from kennel.errors import ContractError
 
@@ -36,8 +36,20 @@ def unpack(archive: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            tar.extractall(folder, filter="data")
+            _extract(tar, folder)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ContractError(
             f"{archive} cannot be unpacked as a .tar.gz ({error}). SageMaker takes models as gzip-compressed tar files."
         ) from error
+
+
+def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+    if hasattr(tarfile, "data_filter"):
+        tar.extractall(folder, filter="data")
+        return
+    # Python before 3.11.4, such as Debian 12's, has no filters; can go when it is no longer supported.
+    for member in tar.getmembers():
+        path = PurePosixPath(member.name)
+        if not (member.isfile() or member.isdir()) or path.is_absolute() or ".." in path.parts:
+            raise tarfile.TarError(f"'{member.name}' is a link, a device, or outside the folder")
+    tar.extractall(folder)  # noqa: S202  every member was looked at

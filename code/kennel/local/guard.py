@@ -3,7 +3,8 @@
     python -P -m kennel.local.guard --lifeline FD --log FILE --cwd DIR --grace-s S --orphan-grace-s S -- PROGRAM ARG ...
 
 The guard stands between the service and each program it runs. It writes the program's output to the log, passes SIGTERM
-on and kills after the grace time, and when the program has ended kills whatever it left. The kinds of sudden death:
+on and kills after the grace time (at once on SIGQUIT), and when the program has ended kills whatever it left. The kinds
+of sudden death:
 
     service killed    the lifeline (a pipe only the service can write to) reads as ended: SIGTERM, grace, SIGKILL
     guard killed      the kernel kills the program (PR_SET_PDEATHSIG); its orphans go to the service, which ends them
@@ -57,6 +58,7 @@ class Guard:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)  # only to wake the loop
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, frame: self.stop(self.order.grace_s))
+        signal.signal(signal.SIGQUIT, lambda number, frame: self.stop(0.0))
         self.selector.register(self.wakeup, selectors.EVENT_READ, self._drain_wakeup)
         self.selector.register(order.lifeline, selectors.EVENT_READ, self._service_is_gone)
 
@@ -77,12 +79,12 @@ class Guard:
         return self.status
 
     def stop(self, grace_s: float) -> None:
-        """Asks the program to end; asked a second time, or after `grace_s`, it is killed."""
-        if self.kill_at is not None:
-            self.kill_at = time.monotonic()
-            return
-        self.kill_at = time.monotonic() + grace_s
-        self._signal(signal.SIGTERM)
+        """Asks the program to end; after `grace_s` it is killed. Asked again, the earlier time counts."""
+        kill_at = time.monotonic() + grace_s
+        if self.kill_at is None:
+            self._signal(signal.SIGTERM)
+            self.kill_at = kill_at
+        self.kill_at = min(self.kill_at, kill_at)
 
     def _signal(self, number: int) -> None:
         if self.program and self.status is None:
@@ -135,10 +137,7 @@ class Guard:
 
     def _service_is_gone(self) -> None:
         self.selector.unregister(self.order.lifeline)
-        if self.kill_at is None:
-            self.stop(self.order.orphan_grace_s)
-        else:
-            self.kill_at = min(self.kill_at, time.monotonic() + self.order.orphan_grace_s)
+        self.stop(self.order.orphan_grace_s)
 
     def _reap(self) -> None:
         """Collects ended children: the program, and orphans that came to the guard."""

@@ -169,9 +169,19 @@ def check_container(container: Json, s3: LocalS3) -> None:
         address = read_address(uri)
     except ContractError as error:
         raise invalid(str(error)) from error
-    is_there = address.exists() if isinstance(address, Path) else bool(s3.keys(address))
+    if isinstance(address, Path):
+        is_there = address.exists()
+    else:
+        is_there = bool(s3.keys(address)) if is_folder(container) else s3.has_object(address)
     if not is_there:
         raise invalid(f"Could not find model data at {uri}.")
+
+
+def is_folder(container: Json) -> bool:
+    """Whether a container's model data is an unpacked folder, and not one tar.gz."""
+    source = container.get("ModelDataSource", {}).get("S3DataSource", {})
+    is_prefix = source.get("S3DataType") == "S3Prefix" and source.get("CompressionType") != "Gzip"
+    return bool(is_prefix or (model_uri(container) or "").endswith("/"))
 
 
 def model_uri(container: Json) -> str | None:

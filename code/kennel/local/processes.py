@@ -4,6 +4,8 @@ The service starts no other processes, so whatever else becomes its child is an 
 """
 
 import os
+import select
+import signal
 import subprocess
 import sys
 import threading
@@ -43,15 +45,18 @@ class RunningProgram:
     def __init__(self, guard: "subprocess.Popen[bytes]", lifeline: int, program: Program) -> None:
         self._guard = guard
         self._lifeline = lifeline
+        self._end = os.pidfd_open(guard.pid)  # readable when the guard has ended
         self.program = program
 
     def wait(self, timeout_s: float) -> int | None:
         """The exit status (128 + number for a signal), or None when it still runs after `timeout_s`."""
-        try:
-            code = self._guard.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return None
-        return code if code >= 0 else 128 - code
+        code = self._guard.poll()
+        if code is None and timeout_s > 0 and self._end >= 0:
+            poll = select.poll()
+            poll.register(self._end, select.POLLIN)
+            poll.poll(timeout_s * 1000)
+            code = self._guard.poll()
+        return None if code is None else code if code >= 0 else 128 - code
 
     @property
     def guard_pid(self) -> int:
@@ -63,15 +68,23 @@ class RunningProgram:
         return (self._guard.returncode or 0) < 0
 
     def terminate(self) -> None:
-        """SIGTERM to the program, SIGKILL after its grace time; called again: SIGKILL now."""
+        """SIGTERM to the program, SIGKILL after its grace time."""
         if self._guard.poll() is None:
             self._guard.terminate()
 
+    def kill(self) -> None:
+        """SIGTERM and SIGKILL to the program."""
+        if self._guard.poll() is None:
+            self._guard.send_signal(signal.SIGQUIT)
+
     def release(self) -> None:
-        """Closes the lifeline; for a program that has ended."""
+        """Closes the lifeline, which ends the program if it still runs."""
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1
+        if self._end >= 0 and self._guard.poll() is not None:
+            os.close(self._end)
+            self._end = -1
 
 
 class Processes:

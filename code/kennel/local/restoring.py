@@ -5,8 +5,11 @@ on disk anyway, so those objects are only announced here, and given to moto when
 deployed after a restart, and costs no memory before. Everything else in the local S3 is lost with the service.
 """
 
+import io
+import re
 import threading
 from collections.abc import Callable, Iterable
+from html import unescape
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -71,6 +74,7 @@ class RestoringS3:
 
     def _restore_for(self, environ: dict[str, Any]) -> None:
         """Restores what the request may look at; what it writes over is no longer announced."""
+        method = environ["REQUEST_METHOD"]
         bucket, _, key = environ["PATH_INFO"].encode("latin-1").decode(errors="replace").lstrip("/").partition("/")
         query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
         source = unquote(environ.get("HTTP_X_AMZ_COPY_SOURCE", "")).lstrip("/").partition("/")
@@ -78,12 +82,15 @@ class RestoringS3:
             self._make_buckets()
             if source[2]:
                 self._restore(S3Address(source[0], source[2].partition("?")[0]))
-            if not key:
-                prefix = query.get("prefix", [""])[0] if environ["REQUEST_METHOD"] in ("GET", "HEAD") else ""
+            if not key and method == "POST" and "delete" in query:
+                for gone in _deleted_keys(environ):
+                    self._announced.pop(S3Address(bucket, gone), None)
+            elif not key:
+                prefix = query.get("prefix", [""])[0]
                 for address in [each for each in self._announced if each.bucket == bucket]:
                     if address.key.startswith(prefix):
                         self._restore(address)
-            elif environ["REQUEST_METHOD"] in ("PUT", "POST", "DELETE"):
+            elif method in ("PUT", "POST", "DELETE"):
                 self._announced.pop(S3Address(bucket, key), None)
             else:
                 self._restore(S3Address(bucket, key))
@@ -103,3 +110,10 @@ class RestoringS3:
     def _backend(self) -> Any:  # noqa: ANN401  moto's S3Backend, which is imported late
         self._moto.load()
         return import_module("moto.s3.models").s3_backends[ACCOUNT]["aws"]
+
+
+def _deleted_keys(environ: dict[str, Any]) -> list[str]:
+    """The keys a DeleteObjects request names; its body can still be read afterwards."""
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return [unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", body.decode(errors="replace"), re.DOTALL)]

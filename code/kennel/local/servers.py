@@ -18,7 +18,7 @@ from typing import Final
 from kennel.local.archives import unpack
 from kennel.local.log_file import read_events, times_file
 from kennel.local.machine import Machine, serving_environ
-from kennel.local.models import model_uri
+from kennel.local.models import is_folder, model_uri
 from kennel.local.processes import Program, RunningProgram
 from kennel.local.settings import HOST
 from kennel.local.storage import read_address
@@ -88,7 +88,7 @@ class Server:
                 model_dir.symlink_to(address, target_is_directory=True)
             else:
                 unpack(address, model_dir)
-        elif uri.endswith("/") or self._is_prefix():
+        elif is_folder(self._container):
             self._machine.s3.download_folder(address, model_dir)
         else:
             archive = self.place.folder / f"model{self.place.suffix}.tar.gz"
@@ -146,14 +146,8 @@ class Server:
 
     def kill(self) -> None:
         """Ends the program without its grace time; for a stop that is under way."""
-        if self._running:
-            self._running.terminate()
-            time.sleep(0.05)
-            self._running.terminate()
-
-    def _is_prefix(self) -> bool:
-        source = self._container.get("ModelDataSource", {}).get("S3DataSource", {})
-        return bool(source.get("S3DataType") == "S3Prefix" and source.get("CompressionType") != "Gzip")
+        if running := self._running:
+            running.kill()
 
     def _answers_ping(self) -> bool:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=_PING_S)

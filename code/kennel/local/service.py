@@ -46,7 +46,7 @@ from kennel.local.storage import LocalS3
 from kennel.local.store import now
 from kennel.local.tags import Tags
 from kennel.local.training_jobs import TrainingJobs
-from kennel.local.validation import to_iso
+from kennel.local.validation import Operation, to_iso
 
 _SIGNED_FOR: Final = re.compile(r"Credential=[^/]+/[^/]+/[^/]+/([^/]+)/aws4_request")
 _LOCK_WAIT_S: Final = 3.0
@@ -74,8 +74,11 @@ class Service:
         self.models = Models(machine)
         self.configs = EndpointConfigs(machine, self.models)
         self.endpoints = Endpoints(machine, self.configs, self.models)
-        self._sagemaker = JsonService("sagemaker", self._operations())
-        self._logs = JsonService("logs", Logs(layout, self.jobs.store, self.endpoints.store).operations())
+        self.operations = {
+            "sagemaker": self._operations(),
+            "logs": Logs(layout, self.jobs.store, self.endpoints.store).operations(),
+        }
+        self._json = {name: JsonService(name, operations) for name, operations in self.operations.items()}
         self._runtime = Runtime(self.endpoints, limit_s=settings.invoke_limit_s)
         self._is_ending = False
         self._count_lock = threading.Lock()
@@ -127,9 +130,9 @@ class Service:
             ending = ApiError("ServiceUnavailable", "The local SageMaker is ending. Start it again.", status=503)
             return error_response(ending)(environ, start_response)
         if target.startswith("SageMaker."):
-            return self._sagemaker.answer(request)(environ, start_response)
+            return self._json["sagemaker"].answer(request)(environ, start_response)
         if target.startswith("Logs_"):
-            return self._logs.answer(request)(environ, start_response)
+            return self._json["logs"].answer(request)(environ, start_response)
         if name == "sagemaker" or (INVOCATIONS.fullmatch(environ["PATH_INFO"]) and name != "s3"):
             return self._runtime.answer(request)(environ, start_response)
         if name == "s3":
@@ -139,7 +142,7 @@ class Service:
         message = f"The local SageMaker does not answer the service '{name}'. It answers sagemaker, logs, s3 and sts."
         return error_response(ApiError("UnknownOperationException", message))(environ, start_response)
 
-    def _operations(self) -> dict[str, Any]:
+    def _operations(self) -> dict[str, Operation]:
         stores = {
             "training-job": self.jobs.store,
             "model": self.models.store,
@@ -194,6 +197,7 @@ def serve(runs: Path, *, port: int = 0, idle_s: float = 900) -> None:
 
 
 def _serve_locked(layout: Layout, port: int, idle_s: float) -> None:
+    _forget_aws()
     layout.state_file.unlink(missing_ok=True)  # of a service that was killed
     listener = listen(port)
     url = f"http://{HOST}:{listener.getsockname()[1]}"
@@ -246,6 +250,13 @@ def _owner_of(port: int) -> str:
             except (psutil.Error, TypeError):
                 return ", another program listens on it"
     return ""
+
+
+def _forget_aws() -> None:
+    """Takes this process away from the user's AWS: a profile, a proxy or an address set there must not lead outside."""
+    for key in [key for key in os.environ if key.startswith("AWS_")]:
+        del os.environ[key]
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
 
 
 def _http_server(listener: socket.socket, service: Service) -> BaseWSGIServer:

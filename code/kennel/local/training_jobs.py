@@ -152,6 +152,9 @@ class TrainingJobs:
         return {
             **known,
             **_unevaluated_rules(request, at),
+            # The SDK's attach() reads these, whether or not they were given.
+            "HyperParameters": request.get("HyperParameters", {}),
+            "OutputDataConfig": {"KmsKeyId": "", "CompressionType": "GZIP", **request["OutputDataConfig"]},
             "TrainingJobArn": arn("training-job", request["TrainingJobName"]),
             "TrainingJobStatus": "InProgress",
             "SecondaryStatus": "Starting",
@@ -173,7 +176,7 @@ class TrainingJobs:
 
     def _fail_interrupted(self, record: Record) -> None:
         name = record.request["TrainingJobName"]
-        folder = self._machine.layout.job_dir(name) / "ml" / "checkpoints"
+        folder = checkpoint_folder(MlPaths(self._machine.layout.job_dir(name) / "ml"), record.request)
         enter(
             self.store,
             name,

@@ -103,7 +103,7 @@ class TrainingRun:
         """Ends the program without waiting; for a service that was asked twice to end."""
         self.stop()
         if self._running:
-            self._running.terminate()
+            self._running.kill()
 
     def _live(self) -> None:
         try:
@@ -153,8 +153,6 @@ class TrainingRun:
         finally:
             self._machine.processes.finish(running)
         self._read_log(force=True)
-        if running.guard_was_killed and self._stop is None:
-            raise JobFailure("InternalServerError: the guard process of the job was killed, and the job with it")
         return code
 
     def _program(self) -> Program:
@@ -219,6 +217,9 @@ class TrainingRun:
     def _ending_by(self, code: int) -> Ending:
         if code == 0:
             return Ending("Completed", "Completed")
+        if self._running and self._running.guard_was_killed:
+            reason = "InternalServerError: the guard process of the job was killed, and the job with it"
+            return Ending("Failed", "Failed", reason)
         return Ending("Failed", "Failed", failure_reason(self._ml, self._log, code))
 
     def _finish(self, ending: Ending) -> None:

@@ -1,0 +1,71 @@
+"""A real local SageMaker on loopback with stand-in programs, for tests that need no torch.
+
+Fixtures do nothing unless a test names them: tests with the real programs live in this folder too.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kennel.local import daemon
+from local_service import Client, left_of
+
+HERE = Path(__file__).parent
+# Short enough for tests, long enough for a machine that is busy with others.
+IMPATIENT = {
+    "KENNEL_TRAIN_COMMAND": f"{sys.executable} -S {HERE / 'stand_in_train.py'}",
+    "KENNEL_SERVE_COMMAND": f"{sys.executable} -S {HERE / 'stand_in_serve.py'}",
+    "KENNEL_LOCAL_STOP_GRACE_S": "3",
+    "KENNEL_LOCAL_SERVE_GRACE_S": "3",
+    "KENNEL_LOCAL_ORPHAN_GRACE_S": "3",
+    "KENNEL_LOCAL_PING_LIMIT_S": "2",
+    "KENNEL_LOCAL_INVOKE_LIMIT_S": "1",
+    "KENNEL_LOCAL_CHECKPOINT_EVERY_S": "0.3",
+}
+
+
+@contextmanager
+def quiet_runs(runs: Path) -> Iterator[Path]:
+    """A runs folder; its service is ended afterwards, and nothing of it may still run then."""
+    try:
+        yield runs
+    finally:
+        daemon.stop(runs)
+        left = left_of(runs)
+        for process in left:
+            process.kill()
+    assert not left, f"left running: {left}"
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """A service started meanwhile runs the stand-ins, and waits only seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in IMPATIENT.items():
+            patch.setenv(key, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Clients of a service that many tests share; each uses names of its own."""
+    with quiet_runs(tmp_path_factory.mktemp("runs").resolve()) as runs:
+        with impatient():
+            state = daemon.start(runs)
+        yield Client(state)
+
+
+@pytest.fixture
+def own_runs(tmp_path: Path) -> Iterator[Path]:
+    """A runs folder of the test's own, for tests that end its service."""
+    with impatient(), quiet_runs(tmp_path.resolve() / "runs") as runs:
+        yield runs
+
+
+@pytest.fixture
+def start(own_runs: Path) -> Callable[[], Client]:
+    """Starts (again) a service on the test's own runs folder."""
+    return lambda: Client(daemon.start(own_runs))

@@ -1,0 +1,105 @@
+"""The SageMaker SDK v2, which knows nothing of Kennel but the service's variables: fit, deploy, predict, delete."""
+
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kennel.local import daemon
+from local_service import BUCKET, ROLE, Client, wait_until
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the SDK's own, at import
+    import sagemaker.session
+    from sagemaker.estimator import Estimator
+    from sagemaker.inputs import TrainingInput
+    from sagemaker.model import Model
+    from sagemaker.predictor import Predictor
+
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/kennel-{}:1"
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's own
+
+
+class HurriedTime:
+    """The SDK's clock: its polls of 5 to 30 seconds take a hundredth of that."""
+
+    def __init__(self) -> None:
+        self.skipped_s = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds / 100)
+        self.skipped_s += seconds
+
+    def time(self) -> float:
+        return time.time() + self.skipped_s
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  the rest of the time module
+        return getattr(time, name)
+
+
+@pytest.fixture
+def session(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator["sagemaker.session.Session"]:
+    for key in [key for key in os.environ if key.startswith("AWS_")]:
+        monkeypatch.delenv(key)
+    for key, value in daemon.environment(client.state).items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr(sagemaker.session, "time", HurriedTime())
+    yield sagemaker.session.Session()
+
+
+def estimator(session: "sagemaker.session.Session", **orders: object) -> Estimator:
+    return Estimator(
+        image_uri=IMAGE.format("train"),
+        role=ROLE,
+        instance_count=1,
+        instance_type="ml.m5.large",
+        sagemaker_session=session,
+        hyperparameters=orders,
+        metric_definitions=[{"Name": "loss", "Regex": "loss=([0-9.]+)"}],
+    )
+
+
+def test_sdk_fits_deploys_predicts_and_deletes(
+    client: Client, session: "sagemaker.session.Session", tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "1.jpg").write_text("cat")
+    assert session.default_bucket() == BUCKET
+    uploaded = session.upload_data(str(tmp_path), key_prefix="sdk-data")
+    job = estimator(session, steps=3)
+    job.fit({"far": uploaded, "near": TrainingInput(tmp_path.as_uri())}, job_name="sdk-fit", logs=True)
+    printed = capsys.readouterr().out
+    assert "step=2 loss=0.3333" in printed and "Training job completed" in printed and "Billable seconds" in printed
+    assert (client.runs / "sdk-fit" / "ml" / "input" / "data" / "far" / "1.jpg").read_text() == "cat"
+
+    predictor = job.deploy(1, "ml.m5.large", endpoint_name="sdk-one", image_uri=IMAGE.format("serve"))
+    assert predictor.predict(b"woof") == b"trained model: woof"
+    predictor.delete_model()
+    predictor.delete_endpoint()
+    wait_until(lambda: not client.sagemaker.list_endpoints(NameContains="sdk-one")["Endpoints"], what="its deletion")
+    assert not client.sagemaker.list_endpoint_configs(NameContains="sdk-one")["EndpointConfigs"]
+    assert not client.sagemaker.list_models(NameContains="kennel-serve")["Models"]
+
+
+def test_sdk_shows_the_failure_reason(session: "sagemaker.session.Session") -> None:
+    job = estimator(session, fail="There are no pictures.")
+    with pytest.raises(sagemaker.exceptions.UnexpectedStatusException, match="AlgorithmError: There are no pictures"):
+        job.fit(job_name="sdk-fails", logs=False)
+
+
+def test_sdk_attaches_to_a_job_and_serves_its_model(client: Client, session: "sagemaker.session.Session") -> None:
+    client.train("sdk-attached")
+    client.finished_job("sdk-attached")
+    attached = Estimator.attach("sdk-attached", sagemaker_session=session)
+    assert attached.hyperparameters() == {"steps": "3"}
+    model = Model(IMAGE.format("serve"), model_data=attached.model_data, role=ROLE, sagemaker_session=session)
+    model.deploy(1, "ml.m5.large", endpoint_name="sdk-two", wait=False)
+    assert client.settled_endpoint("sdk-two")["EndpointStatus"] == "InService"
+    predictor = Predictor("sdk-two", sagemaker_session=session)
+    assert predictor.predict(b"wuff") == b"trained model: wuff"
+    predictor.delete_endpoint()
+    model.delete_model()
