@@ -15,10 +15,12 @@ from local_service import BUCKET, ROLE, Client, wait_until
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the SDK's own, at import
     import sagemaker.session
+    import sagemaker.utils
     from sagemaker.estimator import Estimator
     from sagemaker.inputs import TrainingInput
     from sagemaker.model import Model
     from sagemaker.predictor import Predictor
+    from sagemaker.telemetry import telemetry_logging
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/kennel-{}:1"
 
@@ -49,7 +51,11 @@ def session(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator["sagema
     for key, value in daemon.environment(client.state).items():
         monkeypatch.setenv(key, value)
     monkeypatch.setattr(sagemaker.session, "time", HurriedTime())
-    yield sagemaker.session.Session()
+    made = sagemaker.session.Session()  # has validated the configuration
+    # The SDK validates it again at each of 46 look-ups of these tests, 0.2 s each.
+    monkeypatch.setattr(sagemaker.utils, "validate_sagemaker_config", lambda config: None)
+    monkeypatch.setattr(telemetry_logging, "_send_telemetry_request", lambda *args: pytest.fail("it calls home"))
+    yield made
 
 
 def estimator(session: "sagemaker.session.Session", **orders: object) -> Estimator:
