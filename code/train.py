@@ -6,9 +6,11 @@ A failure leaves its reason in output/failure, for a person, and its own exit st
 SIGINT end the training after the step it is in, with a checkpoint; started again, it goes on from there.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
+from kennel.hyperparameters import resolve_hyperparameters
 from kennel.paths import ml_paths
 from kennel.training.failure import report_failure
 from kennel.training.stopping import Stopped, StopRequest
@@ -20,9 +22,10 @@ def main(argv: Sequence[str]) -> int:
     stop.install()  # before torch is imported: that takes seconds, in which a signal may come
     paths = ml_paths()
     try:
+        settings = resolve_hyperparameters(argv, os.environ, paths.input_config_dir / "hyperparameters.json")
         from kennel.training.job import run_job
 
-        run_job(argv, paths, stop)
+        run_job(settings, paths, stop)
     except Stopped as stopped:
         print(f"{stopped}: start the job again to go on", flush=True)
         return stopped.exit_status

@@ -1,13 +1,11 @@
-"""A whole training, in the order it runs: settings, data, network, fit, results. `train.py` is its `main`."""
+"""A whole training, in the order it runs: data, network, fit, results. `train.py` is its `main`."""
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from kennel.dataset.folders import Dataset
-from kennel.hyperparameters import Hyperparameters, resolve_hyperparameters
+from kennel.hyperparameters import Hyperparameters
 from kennel.images.transforms import EvalTransform, TrainTransform
 from kennel.paths import MlPaths
 from kennel.training.calibration import calibrate, with_temperature
@@ -23,13 +21,12 @@ from kennel.training.results import Outcome, write_results
 from kennel.training.stopping import Stopped, StopRequest
 
 
-def run_job(argv: Sequence[str], paths: MlPaths, stop: StopRequest) -> None:
-    """Trains as the job's folder and `argv` say, and leaves an archive and results there.
+def run_job(settings: Hyperparameters, paths: MlPaths, stop: StopRequest) -> None:
+    """Trains on the pictures in the job's folder, and leaves an archive and results there.
 
     Raises Stopped if a signal came: a checkpoint is then written, and the archive is the best epoch so far, if one has
     ended. Raises KennelError for everything a person can mend.
     """
-    settings = resolve_hyperparameters(argv, os.environ, paths.input_config_dir / "hyperparameters.json")
     device = choose_device()
     print("settings", *(f"{name}={value}" for name, value in settings.to_mapping().items()), flush=True)
     print(f"{describe_device(device)} readers={reader_count()}", flush=True)

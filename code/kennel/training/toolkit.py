@@ -30,8 +30,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGINT)
 # What the script starts with, unless the job says otherwise; the last three must be there before it starts.
 # glibc gives large tensors back to the kernel at every step and takes them again, and threads that wait for each other
-# take the cores from those that decode. Measured on 2 busy cores, features of a ResNet-18: 0.057 s of CPU an image with the
-# three, 0.089 s without.
+# take the cores from those that decode. Measured on 2 busy cores, features of a ResNet-18: 0.057 s of CPU an image with
+# the three, 0.089 s without.
 _ENVIRONMENT: Final = {
     "PYTHONUNBUFFERED": "1",
     "MALLOC_MMAP_MAX_": "0",
