@@ -26,12 +26,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(name, raising=False)
     yield folder
     daemon.stop(folder)
-    left = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if str(folder) in " ".join(process.info["cmdline"] or [])
-    ]
-    assert not left, left
+    left = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    assert not [command for command in left if str(folder) in command]
 
 
 def run_script(name: str, *arguments: Path) -> dict[str, object]:

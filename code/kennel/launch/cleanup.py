@@ -41,12 +41,14 @@ def delete_endpoint(name: str, place: Place) -> list[str]:
     """Deletes the endpoint, its configuration and its models; returns a line for each. UserError if there is none."""
     client = place.sagemaker
     try:
-        config_name = client.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+        description = client.describe_endpoint(EndpointName=name)
     except ClientError as error:
         raise UserError(f"There is no endpoint '{name}'. See what there is with: kennel list") from error
-    deleted = []
-    client.delete_endpoint(EndpointName=name)
-    deleted.append(f"deleted endpoint {name}")
+    if description["EndpointStatus"] != "Deleting":  # somebody else has asked already
+        client.delete_endpoint(EndpointName=name)
+    client.get_waiter("endpoint_deleted").wait(EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 300})
+    deleted = [f"deleted endpoint {name}"]
+    config_name = description["EndpointConfigName"]
     try:
         config = client.describe_endpoint_config(EndpointConfigName=config_name)
     except ClientError:  # somebody deleted it before: what is left to delete is the endpoint

@@ -4,6 +4,7 @@ job = TrainingJob(name="first", channels={"data": "file:///photos"}, hyperparame
 create_training_job(job, open_place("local"))
 """
 
+import json
 import re
 import secrets
 import time
@@ -94,7 +95,8 @@ def create_training_job(job: TrainingJob, place: Place) -> None:
         instance_type=place.instance_type,
         max_run=MAX_RUN_S,
         sagemaker_session=place.session,
-        hyperparameters=dict(job.hyperparameters),
+        # Quoted as JSON, as the SDK's own framework estimators send them: the toolkit complains of bare words.
+        hyperparameters={name: json.dumps(value) for name, value in job.hyperparameters.items()},
         metric_definitions=metric_definitions(),
         checkpoint_s3_uri=job.checkpoint_uri,
         debugger_hook_config=False,
