@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -44,8 +44,9 @@ _FUR: Final = (
     (78, 84, 96),
 )
 
+Progress = Callable[[int, int], None]  # pictures done, pictures in all
 Field = NDArray[np.floating]  # (H, W), or (H, W, 3) for a picture
-Points = NDArray[np.float64]  # (N, 2): x, y
+Points = NDArray[np.float64]  # (..., 2): x, y
 
 
 def _circle(corners: int) -> Points:
@@ -57,7 +58,9 @@ _CIRCLE: Final = _circle(28)
 _SMALL_CIRCLE: Final = _circle(8)
 
 
-def make_sample(folder: Path, *, images_per_class: int = 200, size_px: int = 96, seed: int = 0) -> Path:
+def make_sample(
+    folder: Path, *, images_per_class: int = 300, size_px: int = 96, seed: int = 0, progress: Progress | None = None
+) -> Path:
     """`folder` with train/, valid/ and test/ (80:10:10) of eight class folders of JPEGs; the same seed, the same bytes.
 
     A folder that already holds this very sample is left as it is.
@@ -71,7 +74,7 @@ def make_sample(folder: Path, *, images_per_class: int = 200, size_px: int = 96,
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        _draw_all(unfinished, images_per_class, size_px, seed)
+        _draw_all(unfinished, record, progress)
         (unfinished / RECORD).write_text(json.dumps(record) + "\n")
         unfinished.chmod(0o755)  # mkdtemp's 0700 would lock out a container's user
         unfinished.replace(folder)
@@ -89,7 +92,7 @@ def _check_request(images_per_class: int, size_px: int, seed: int) -> None:
         raise UserError(f"Seed {seed} is negative: expected 0 or more.")
 
 
-def _is_made(folder: Path, record: dict[str, int]) -> bool:
+def _is_made(folder: Path, record: Mapping[str, int]) -> bool:
     """Whether `folder` holds this sample already; DataError if it holds something else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
@@ -99,17 +102,24 @@ def _is_made(folder: Path, record: dict[str, int]) -> bool:
     raise DataError(f"{folder} is there and is not this sample. Name another folder, or remove it first.")
 
 
-def _draw_all(folder: Path, images_per_class: int, size_px: int, seed: int) -> None:
-    held_out = max(1, round(images_per_class / 10))
-    jobs = []
-    for index, coat in enumerate(COATS):
-        for number in range(images_per_class):
-            split = "valid" if number < held_out else "test" if number < 2 * held_out else "train"
-            target = folder / split / f"{index + 1:03}.{coat}"
-            target.mkdir(parents=True, exist_ok=True)
-            jobs.append((target / f"{coat.lower()}_{number:05}.jpg", coat, (seed, index, number)))
+def _draw_all(folder: Path, record: Mapping[str, int], progress: Progress | None) -> None:
+    count, size_px = record["images_per_class"], record["size_px"]
+    held_out = max(1, round(count / 10))
+
+    def draw(index: int, number: int) -> None:
+        coat = COATS[index]
+        split = "valid" if number < held_out else "test" if number < 2 * held_out else "train"
+        target = folder / split / f"{index + 1:03}.{coat}"
+        target.mkdir(parents=True, exist_ok=True)
+        (target / f"{coat.lower()}_{number:05}.jpg").write_bytes(
+            draw_dog(coat, size_px, (record["seed"], index, number))
+        )
+
+    indices, numbers = zip(*((index, number) for index in range(len(COATS)) for number in range(count)), strict=True)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda job: job[0].write_bytes(draw_dog(job[1], size_px, job[2])), jobs))
+        for done, _ in enumerate(pool.map(draw, indices, numbers), 1):
+            if progress:
+                progress(done, len(indices))
 
 
 def draw_dog(coat: str, size_px: int, seed: tuple[int, ...]) -> bytes:
@@ -155,10 +165,10 @@ class _Scene:
 
     @classmethod
     def random(cls, side_px: int, rng: np.random.Generator) -> "_Scene":
-        centre = rng.uniform(0.44, 0.54, 2) * side_px
+        across, down = (float(rng.uniform(0.44, 0.54)) * side_px for _ in range(2))  # float: float32 fields stay so
         mirror = int(rng.choice((-1, 1)))
-        scale_px = float(rng.uniform(0.7, 0.92)) * side_px
-        return cls(side_px, rng, scale_px, (centre[0], centre[1]), float(rng.uniform(-0.3, 0.3)), mirror)
+        scale_px = float(rng.uniform(0.78, 0.95)) * side_px
+        return cls(side_px, rng, scale_px, (across, down), float(rng.uniform(-0.25, 0.25)), mirror)
 
     def enlarged(self, factor: int) -> "_Scene":
         """The same scene with more pixels."""
@@ -167,9 +177,9 @@ class _Scene:
             self, side_px=self.side_px * factor, scale_px=self.scale_px * factor, centre_px=centre
         )
 
-    def to_pixels(self, points: Points) -> list[float]:
-        """Dog coordinates to pixels, x and y in turn, as Pillow draws a polygon."""
-        return (points @ self._turned + self.centre_px).ravel().tolist()
+    def to_pixels(self, points: Points) -> Points:
+        """Dog coordinates to pixels."""
+        return points @ self._turned + self.centre_px
 
     @functools.cached_property
     def _turned(self) -> Points:
@@ -199,12 +209,12 @@ class _Scene:
         field = (field - field.mean()) / (field.std() + 1e-6)
         return field
 
-    def stamp(self, shapes: list[Points]) -> Field:
-        """1 where one of the shapes is, 0 elsewhere."""
+    def stamp(self, shapes: Points) -> Field:
+        """1 where one of the shapes, (N, corners, 2), is, 0 elsewhere."""
         canvas = Image.new("L", (self.side_px, self.side_px))
         draw = ImageDraw.Draw(canvas)
-        for shape in shapes:
-            draw.polygon(self.to_pixels(shape), fill=1)
+        for corners in self.to_pixels(shapes).reshape(len(shapes), -1).tolist():
+            draw.polygon(corners, fill=1)
         return np.asarray(canvas).astype(np.float32)
 
 
@@ -251,9 +261,14 @@ def _saddle(scene: _Scene) -> Field:
 
 
 def _piebald(scene: _Scene) -> Field:
-    """A few large patches with clean edges."""
-    field = scene.noise(0.21)
-    return _step(field, _level(scene, field, scene.rng.uniform(0.4, 0.6)), 0.08)
+    """A few large patches with clean edges, above and below alike: one on the back alone would be a saddle."""
+    x, y = scene.grid
+    back, belly = ((np.abs(x) < 0.28) & (np.abs(y - middle) < 0.07) for middle in (-0.07, 0.07))
+    while True:
+        field = scene.noise(0.21)
+        patches = _step(field, _level(scene, field, scene.rng.uniform(0.4, 0.6)), 0.08)
+        if abs(patches[back].mean() - patches[belly].mean()) < 0.3:
+            return patches
 
 
 def _harlequin(scene: _Scene) -> Field:
@@ -286,13 +301,14 @@ def _level(scene: _Scene, field: Field, share: float) -> float:
     return float(np.quantile(field[(np.abs(x) < 0.28) & (np.abs(y) < 0.14)], share))
 
 
-def _scattered(rng: np.random.Generator, pitch: float, radius: tuple[float, float], *, spread: float) -> list[Points]:
-    """Ellipses on a grid over the dog, each moved by up to `spread` of the pitch, some left out."""
+def _scattered(rng: np.random.Generator, pitch: float, radius: tuple[float, float], *, spread: float) -> Points:
+    """Ellipses, (N, corners, 2), on a grid over the dog, each moved by up to `spread` of the pitch, some left out."""
     places = np.stack(np.meshgrid(np.arange(-0.66, 0.78, pitch), np.arange(-0.5, 0.62, pitch)), -1).reshape(-1, 2)
     places = places[rng.random(len(places)) < 0.9]
     places = places + rng.uniform(-spread, spread, places.shape) * pitch
     radii = rng.uniform(*radius, places.shape)
-    return [_ellipse(x, y, width, height) for (x, y), (width, height) in zip(places, radii, strict=True)]
+    shapes: Points = (_SMALL_CIRCLE if radius[1] < 0.03 else _CIRCLE) * radii[:, None] + places[:, None]
+    return shapes
 
 
 # --- The dog ------------------------------------------------------------------------------------------------------
@@ -303,7 +319,7 @@ def _silhouette(scene: _Scene) -> Field:
     canvas = Image.new("L", (scene.side_px, scene.side_px))
     draw = ImageDraw.Draw(canvas)
     for shape, shade in _parts(scene.rng):
-        draw.polygon(scene.to_pixels(shape), fill=round(255 * shade))
+        draw.polygon(scene.to_pixels(shape).ravel().tolist(), fill=round(255 * shade))
     return (np.asarray(canvas) / np.float32(255)).astype(np.float32)
 
 
@@ -392,7 +408,7 @@ def _colours(rng: np.random.Generator) -> tuple[Field, Field, Field, Field]:
     fur = np.array(_FUR, dtype=np.float32)
     while True:
         base, mark = fur[rng.choice(len(fur), 2, replace=False)] + rng.uniform(-12, 12, (2, 3)).astype(np.float32)
-        if abs(base.mean() - mark.mean()) > 60:
+        if abs(base.mean() - mark.mean()) > 70:
             break
     while True:
         wall, ground = rng.uniform(20, 235, (2, 3)).astype(np.float32)
@@ -406,7 +422,7 @@ def _background(scene: _Scene, wall: Field, ground: Field) -> Field:
     rows = np.arange(scene.side_px, dtype=np.float32)[:, None] / scene.side_px
     horizon = scene.rng.uniform(0.35, 0.8) + 0.01 * scene.noise(0.3)
     below = _step(rows, horizon, scene.rng.uniform(0.01, 0.15))[..., None]
-    texture = scene.noise(scene.rng.uniform(0.02, 0.3)) * scene.rng.uniform(0, 18)
+    texture = scene.noise(scene.rng.uniform(0.02, 0.3)) * scene.rng.uniform(0, 14)
     return wall + (ground - wall) * below + texture[..., None]
 
 
@@ -417,6 +433,6 @@ def _light(scene: _Scene, picture: Field) -> Field:
     angle = rng.uniform(0, 2 * np.pi)
     slope = 1 + rng.uniform(0, 0.3) * (math.cos(angle) * x + math.sin(angle) * y)
     gain = rng.uniform(0.75, 1.2) * rng.uniform(0.93, 1.07, 3).astype(np.float32)
-    noise = rng.standard_normal(picture.shape, dtype=np.float32) * rng.uniform(3, 16)
+    noise = rng.standard_normal(picture.shape, dtype=np.float32) * rng.uniform(3, 10)
     lit: Field = picture * slope[..., None] * gain + noise
     return lit

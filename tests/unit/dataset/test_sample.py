@@ -59,6 +59,16 @@ def test_sample_leaves_its_own_folder_alone(tmp_path: Path) -> None:
     assert path.stat().st_mtime_ns == before
 
 
+def test_sample_reports_progress(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    make_sample(
+        tmp_path / "coats", images_per_class=3, size_px=32, progress=lambda done, total: seen.append((done, total))
+    )
+
+    assert seen == [(number, 24) for number in range(1, 25)]
+
+
 def test_sample_fills_an_empty_folder(tmp_path: Path) -> None:
     assert (make_sample(tmp_path, images_per_class=3, size_px=32) / "test" / "008.Harlequin").is_dir()
 
