@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +41,7 @@ def start(runs: Path, *, port: int = 0, idle_s: float = 900) -> ServiceState:
     Raises UserError when it cannot start for a reason the user can mend (the port is taken, another port was wanted).
     """
     runs = absolute_runs(runs)
-    with locked(Layout(runs).start_lock_file, wait_s=_START_S + _STOP_S):
+    with _alone(runs):
         running = _answering(runs, f"?{STAY}")
         if running and port in (0, running.port):
             return running
@@ -60,13 +61,13 @@ def stop(runs: Path) -> bool:
     """
     runs = absolute_runs(runs)
     layout = Layout(runs)
-    with locked(layout.start_lock_file, wait_s=_START_S + _STOP_S):
+    with _alone(runs):
         if not is_locked(layout.lock_file):
             layout.state_file.unlink(missing_ok=True)  # of one that was killed
             return False
         if state := read_state(runs):
             os.kill(state.pid, signal.SIGTERM)
-        if not _within(_STOP_S, lambda: not is_locked(layout.lock_file)):
+        if not _within(_STOP_S, lambda: not is_locked(layout.lock_file) and not (state and _lives(state.pid))):
             who = f"process {state.pid}" if state else "it"
             raise KennelError(
                 f"The local SageMaker of {runs} did not end within {_STOP_S:g} s. End {who} with kill -9."
@@ -86,6 +87,16 @@ def environment(state: ServiceState) -> dict[str, str]:
         "SAGEMAKER_USER_CONFIG_OVERRIDE": str(Layout(Path(state.runs)).sdk_config),
         "SAGEMAKER_SUPPRESS_V2_WARNING": "1",
     }
+
+
+@contextmanager
+def _alone(runs: Path) -> Iterator[None]:
+    """Nobody else starts or stops the service meanwhile."""
+    try:
+        with locked(Layout(runs).start_lock_file, wait_s=_START_S + _STOP_S):
+            yield
+    except TimeoutError as error:
+        raise KennelError(f"Somebody else has been starting or stopping the service of {runs} for minutes.") from error
 
 
 def _answering(runs: Path, query: str) -> ServiceState | None:

@@ -107,10 +107,14 @@ class Service:
         self.jobs.kill_all()
         self.endpoints.kill_all()
 
+    def touch(self) -> None:
+        """Counts as work, against being idle."""
+        self._last_request = time.monotonic()
+
     def idle_s(self) -> float:
         """For how long nothing ran and nobody asked."""
         if self._in_flight or self.jobs.running or self.endpoints.alive:
-            self._last_request = time.monotonic()
+            self.touch()
         return time.monotonic() - self._last_request
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401  WSGI's own
@@ -154,7 +158,7 @@ class Service:
 
     def _alive(self, query: str) -> Response:
         if query == STAY:
-            self._last_request = time.monotonic()
+            self.touch()
         return json_response({"pid": os.getpid(), "runs": str(self.layout.runs)})
 
     @contextmanager
@@ -166,7 +170,7 @@ class Service:
         finally:
             with self._count_lock:
                 self._in_flight -= 1
-            self._last_request = time.monotonic()
+            self.touch()
 
 
 class QuietHandler(WSGIRequestHandler):
@@ -267,6 +271,7 @@ def _http_server(listener: socket.socket, service: Service) -> BaseWSGIServer:
 
 def _wait(service: Service, ending: threading.Event, idle_s: float) -> None:
     """Until somebody ends the service, or it has been idle."""
+    service.touch()
     while not ending.wait(min(1.0, idle_s / 4)):
         if service.idle_s() > idle_s:
             print(f"{to_iso(now())} idle for {idle_s:g} s", flush=True)
