@@ -47,9 +47,13 @@ class Place:
     @cached_property
     def session(self) -> "Session":
         """The SDK's session, for what makes jobs and models. Its import takes seconds; the clients above do without."""
+        import sagemaker.utils
         from sagemaker.session import Session
 
-        return Session()
+        session = Session()
+        # The SDK has checked its file of defaults now, and would again at each of about 50 look-ups, 0.2 s each.
+        sagemaker.utils.validate_sagemaker_config = lambda config: None
+        return session
 
 
 def runs_folder() -> Path:

@@ -47,4 +47,5 @@ with open(photo, "rb") as file:
     answer = predictor.predict(file.read())
 predictor.delete_model()
 predictor.delete_endpoint()
+print()  # deploy() ends its row of dashes without a newline
 print(json.dumps({"answer": answer, "model_data": estimator.model_data}))
