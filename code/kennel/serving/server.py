@@ -62,10 +62,10 @@ def main() -> None:
         serve(read_settings())
     except _Stopped:
         sys.exit(0)
-    except KennelError as error:
+    except (KennelError, OSError) as error:  # OSError: a full disk, a missing permission
         reason = str(error) if isinstance(error, _ServingError) else f"{type(error).__name__}: {error}"
         print(f"ERROR {' '.join(reason.split())}", file=sys.stderr, flush=True)
-        sys.exit(error.exit_status)
+        sys.exit(error.exit_status if isinstance(error, KennelError) else KennelError.exit_status)
 
 
 def serve(settings: ServerSettings) -> None:
@@ -83,7 +83,7 @@ def serve(settings: ServerSettings) -> None:
             loaded = _until_loaded(family, watch, settings.startup_timeout_s)
             watch.listen(folder / STANDIN_LIFELINE)
             family.start("multi-model-server (java)", java_command(folder, settings, java))
-            workers = _until_ready(family, watch, folder)
+            workers = _until_ready(family, watch, folder, wanted=settings.workers)
             print(_ready_line(settings, java, loaded, workers, time.monotonic() - started), flush=True)
             while True:
                 family.check(watch.next(None))
@@ -240,14 +240,13 @@ def _until_loaded(family: _Family, watch: _Watch, timeout_s: float) -> Loaded:
     )
 
 
-def _until_ready(family: _Family, watch: _Watch, folder: Path) -> int:
-    """How many workers multi-model-server has, once it has any; the port is open by then."""
+def _until_ready(family: _Family, watch: _Watch, folder: Path, *, wanted: int) -> int:
+    """How many workers multi-model-server has: `wanted`, or what it has after a time. Its port is open by then."""
     deadline = time.monotonic() + _JAVA_DEADLINE_S
-    while time.monotonic() < deadline:
-        workers = ready_workers(folder)
-        if workers:
-            return workers
+    while (workers := ready_workers(folder)) < wanted and time.monotonic() < deadline:
         family.check(watch.next(0.05))
+    if workers:
+        return workers
     raise KennelError(f"multi-model-server (java) had no worker within {_JAVA_DEADLINE_S:.0f} s. Its log is above.")
 
 
