@@ -23,7 +23,6 @@ from kennel.errors import ContractError
 from kennel.training.writing import write_whole
 
 _FORMAT: Final = 1
-_KEPT: Final = 2
 _NAME: Final = re.compile(r"epoch-(\d{4,})-step-(\d{6,})-([0-9a-f]{16})\.safetensors")
 
 
@@ -47,15 +46,15 @@ class CheckpointStore:
         self.folder = folder
         self.settings = dict(settings)
 
-    def save(self, checkpoint: Checkpoint) -> Path:
-        """Writes it and deletes all but the last two. Raises DiskFullError; the earlier ones then stay."""
+    def save(self, checkpoint: Checkpoint, *, kept: int = 2) -> Path:
+        """Writes it and deletes all but the last `kept`. Raises DiskFullError; the earlier ones then stay."""
         header = {"format": _FORMAT, "settings": self.settings, "state": checkpoint.state}
         tensors = {name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}
         content = save(tensors, metadata={"kennel": json.dumps(header, allow_nan=False)})
         digest = hashlib.sha256(content).hexdigest()[:16]
         path = self.folder / f"epoch-{checkpoint.epoch:04}-step-{checkpoint.step:06}-{digest}.safetensors"
         write_whole(path, content)
-        for old in self._paths()[_KEPT:]:
+        for old in self._paths()[kept:]:
             old.unlink(missing_ok=True)
         return path
 

@@ -111,7 +111,7 @@ class Fitting:
                 while not self.progress.is_finished:
                     self._train_epoch(train, objective, stop)
                     self._validate(valid, stop)
-                    store.save(self.snapshot())
+                    store.save(self.snapshot(), kept=1 if self.progress.is_finished else 2)
             except Stopped:
                 store.save(self.snapshot())
                 raise
@@ -122,10 +122,12 @@ class Fitting:
         self.model.eval()
 
     def snapshot(self) -> Checkpoint:
-        """Everything that `restore` needs, copied."""
-        tensors = {f"model.{name}": tensor for name, tensor in _copies(_trained_state(self.model)).items()}
+        """Everything that `restore` needs, copied; of a finished training that is the best epoch only."""
+        tensors = {"best_probabilities": self.best_probabilities}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        tensors["best_probabilities"] = self.best_probabilities
+        if self.progress.is_finished:
+            return Checkpoint(self.progress.epoch, self.progress.step, dataclasses.asdict(self.progress), tensors)
+        tensors |= {f"model.{name}": tensor for name, tensor in _copies(_trained_state(self.model)).items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": tensor for key, tensor in _copies(values).items()}
         return Checkpoint(self.progress.epoch, self.progress.step, dataclasses.asdict(self.progress), tensors)

@@ -1,5 +1,6 @@
 """A whole training, in the order it runs: data, network, fit, results. `train.py` is its `main`."""
 
+import time
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -43,7 +44,7 @@ def run_job(settings: Hyperparameters, paths: MlPaths, stop: StopRequest) -> Non
     job = _Job(paths, settings, dataset, digest, fitting, stop)
     try:
         if not fitting.progress.is_finished:
-            fitting.run(job.train_inputs(), job.eval_inputs("valid"), store, stop=stop)
+            fitting.run(*job.fit_inputs(), store, stop=stop)
         job.finish(is_tested=bool(dataset.splits["test"]))
     except Stopped:
         if fitting.best:
@@ -67,6 +68,15 @@ class _Job:
     @property
     def transform(self) -> EvalTransform:
         return EvalTransform.for_size(self.settings.image_size)
+
+    def fit_inputs(self) -> tuple[TrainInputs, EvalInputs]:
+        """What is trained and validated on. Features take a while and are said to have been computed."""
+        started = time.monotonic()
+        train, valid = self.train_inputs(), self.eval_inputs("valid")
+        if self.fitting.model.backbone.is_frozen:
+            pictures = len(train) * self.settings.views + len(valid)
+            print(f"features pictures={pictures} took_s={time.monotonic() - started:.1f}", flush=True)
+        return train, valid
 
     def train_inputs(self) -> TrainInputs:
         """Augmented pictures; their features, where the backbone is frozen."""

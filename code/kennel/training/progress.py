@@ -1,5 +1,6 @@
 """A progress bar on a terminal, and nothing anywhere else: a log keeps its plain lines."""
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +21,11 @@ class _NoBar:
 
 @contextmanager
 def progress_bar(name: str, *, total: int) -> Iterator[Bar]:
-    """A bar on stderr that leaves no trace when it is done, if stderr is a terminal."""
-    if not sys.stderr.isatty():
+    """A bar on stderr that leaves no trace when it is done, if stderr is a terminal and tqdm is installed."""
+    if not sys.stderr.isatty() or importlib.util.find_spec("tqdm") is None:
         yield _NoBar()
         return
-    from tqdm import tqdm  # here, because an image that only trains has no terminal and needs no tqdm
+    from tqdm import tqdm
 
     with tqdm(total=total, desc=name, unit="image", leave=False, file=sys.stderr) as bar:
         yield bar
