@@ -105,7 +105,7 @@ class Hyperparameters:
     views: int = _hyperparameter(
         1,
         Rule(
-            "different augmented views of an image over the epochs (frozen backbone: kept in the cache)",
+            "with a frozen backbone: augmented views of an image that the epochs take in turn; 1 is the plain image",
             1,
             64,
         ),
