@@ -27,7 +27,8 @@ from pathlib import Path
 import psutil
 
 from kennel.local.log_file import LogWriter
-from kennel.local.remains import MARKER, adopt_orphans, descendants, die_with, holders, kill_all
+from kennel.local.remains import MARKER, descendants, holders, kill_all
+from kennel.orphans import adopt_orphans, die_with_parent
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Guard:
                 stdout=output_write,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # so that a program which signals its own group does not hit the guard
-                preexec_fn=lambda: die_with(guard),  # the guard has one thread, so this is safe
+                preexec_fn=lambda: die_with_parent(guard),  # the guard has one thread, so this is safe
             )
         finally:
             os.close(output_write)

@@ -17,7 +17,8 @@ from typing import Final
 
 import psutil
 
-from kennel.local.remains import MARKER, adopt_orphans, descendants, holders, kill_all
+from kennel.local.remains import MARKER, descendants, holders, kill_all
+from kennel.orphans import adopt_orphans
 
 # How long past a program's own grace time its guard may take to end the rest and itself.
 _GUARD_EXTRA_S: Final = 15.0

@@ -5,9 +5,7 @@ that. A process that cleared its environment is still found as a descendant of i
 adopted. Linux only.
 """
 
-import ctypes
 import os
-import signal
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -15,21 +13,6 @@ from typing import Final
 import psutil
 
 MARKER: Final = "KENNEL_PROCESS_OF"
-
-_PR_SET_PDEATHSIG: Final = 1
-_PR_SET_CHILD_SUBREAPER: Final = 36
-
-
-def adopt_orphans() -> None:
-    """Makes this process the parent of its descendants' orphans, in place of init."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def die_with(parent: int) -> None:
-    """Asks the kernel to kill this process when `parent` ends; for a child between fork and exec."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the kernel was asked
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def holders(is_ours: Callable[[str], bool]) -> list[psutil.Process]:
@@ -80,10 +63,3 @@ def kill_all(
         reap()
     reap()
     return []
-
-
-def _prctl(option: int, argument: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, argument, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"prctl({option}): {os.strerror(number)}")

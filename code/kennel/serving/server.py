@@ -17,7 +17,7 @@ the repository. A proxy in front would cost every request a copy, and be one mor
 **When it ends.** On SIGTERM or SIGINT: java, then the workers; exit status 0. When the model cannot be served or any
 of the three processes ends (multi-model-server would serve on without): everything is ended, the last line on stderr
 is `ERROR ...` with the reason, and the exit status is not 0, so that the platform starts the container again. When
-`serve` itself is killed with SIGKILL, the kernel kills its children, and theirs (kennel.serving.orphans).
+`serve` itself is killed with SIGKILL, the kernel kills its children, and theirs (kennel.orphans).
 """
 
 import errno
@@ -34,6 +34,7 @@ from types import FrameType, TracebackType
 from typing import Final, Self
 
 from kennel.errors import ContractError, KennelError, UserError
+from kennel.orphans import adopt_orphans, die_with_parent
 from kennel.serving.frontend import (
     STANDIN_LIFELINE,
     WORKER_LIFELINE,
@@ -46,7 +47,6 @@ from kennel.serving.frontend import (
 )
 from kennel.serving.java import Java, find_java
 from kennel.serving.lifeline import Ended, Failed, LifelineReader, Loaded
-from kennel.serving.orphans import adopt_orphans, die_with_parent
 from kennel.serving.settings import ServerSettings, read_settings
 
 # After as long multi-model-server gives up a model that it cannot get, and serves without: it must not come to that.

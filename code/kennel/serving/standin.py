@@ -9,8 +9,8 @@ import os
 import signal
 from pathlib import Path
 
+from kennel.orphans import die_with_parent
 from kennel.serving.lifeline import LifelineWriter
-from kennel.serving.orphans import die_with_parent
 
 
 def main(lifeline: Path) -> None:

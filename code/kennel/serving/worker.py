@@ -20,10 +20,10 @@ from mms.model_loader import MmsModelLoader
 from mms.model_service_worker import MXNetModelServiceWorker
 
 from kennel.errors import KennelError
+from kennel.orphans import die_with_parent
 from kennel.paths import ml_paths
 from kennel.serving.frontend import MODEL, WORKER_LIFELINE, WORKER_SOCKET
 from kennel.serving.lifeline import Failed, LifelineWriter, Loaded
-from kennel.serving.orphans import die_with_parent
 
 HANDLER: Final = "kennel.serving.handler"
 

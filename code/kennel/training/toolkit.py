@@ -9,24 +9,22 @@ The script gets a process group of its own; whatever is left of the group when t
 and the script dies with `train`, also when that is killed with -9.
 """
 
-import ctypes
 import logging
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
 from sagemaker_training import entry_point, environment, process
 
+from kennel.orphans import die_with_parent
 from kennel.paths import ml_paths
 
 logger = logging.getLogger(__name__)
 
-_PR_SET_PDEATHSIG: Final = 1
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGINT)
 # What the script starts with, unless the job says otherwise; the last three must be there before it starts.
 # glibc gives large tensors back to the kernel at every step and takes them again, and threads that wait for each other
@@ -75,8 +73,9 @@ class ScriptRunner(process.ProcessRunner):  # type: ignore[misc]  # the toolkit 
         """The script, started; the caller waits. Its output is not captured, so the lines stay whole and in order."""
         command = self._create_command()
         logger.info("Starting %s", " ".join(command))
+        toolkit = os.getpid()
         return subprocess.Popen(
-            command, cwd=environment.code_dir, start_new_session=True, preexec_fn=_die_with(os.getpid())
+            command, cwd=environment.code_dir, start_new_session=True, preexec_fn=lambda: die_with_parent(toolkit)
         )
 
 
@@ -153,15 +152,3 @@ def _kill_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def _die_with(parent: int) -> Callable[[], None]:
-    """What the new process runs before the script: it is killed when `parent` goes, however that goes."""
-    libc = ctypes.CDLL(None, use_errno=True)  # loaded before the fork; after it only the two calls below
-
-    def tie() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it went before the line above
-            os._exit(1)
-
-    return tie

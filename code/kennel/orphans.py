@@ -1,7 +1,7 @@
 """No process outlives the one that started it, not even when that one is killed with SIGKILL.
 
 Two promises of the Linux kernel (prctl(2)), which nothing in the standard library speaks of. Without them a killed
-server leaves java behind, and a killed java leaves its Python workers (measured: spec of multi-model-server 1.1.11).
+toolkit leaves its script behind, a killed server its java, and a killed java its workers (all measured).
 """
 
 import ctypes
@@ -15,12 +15,15 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int | None = None) -> None:
     """From now on this process is killed when the thread that started it ends.
 
     SIGKILL, because the workers of multi-model-server catch SIGTERM and go on.
+    parent: its process id, where it is known: a parent that ended before the kernel was asked is then noticed too.
     """
     _call(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def adopt_orphans() -> None:
