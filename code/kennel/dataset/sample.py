@@ -247,8 +247,8 @@ def _brindle(scene: _Scene) -> Field:
 def _merle(scene: _Scene) -> Field:
     """The colour thinned in soft clouds, with a few full blotches."""
     clouds = _step(scene.noise(0.055) + 0.5 * scene.noise(0.025), 0.0, 1.8)
-    blotches = _step(scene.noise(0.1), 1.5, 0.8)
-    thinned: Field = np.maximum(0.6 * clouds, blotches)
+    blotches = _step(scene.noise(0.1), 1.7, 0.8)
+    thinned: Field = np.maximum(0.5 * clouds, blotches)
     return thinned
 
 
@@ -273,7 +273,7 @@ def _piebald(scene: _Scene) -> Field:
 
 def _harlequin(scene: _Scene) -> Field:
     """Torn patches, smaller than piebald's and with ragged edges."""
-    field = scene.noise(0.13) + 0.4 * scene.noise(0.04) + 0.25 * scene.noise(0.02)
+    field = scene.noise(0.15) + 0.4 * scene.noise(0.045) + 0.25 * scene.noise(0.02)
     return _step(field, _level(scene, field, scene.rng.uniform(0.55, 0.7)), 0.1)
 
 
