@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+# Before torch is imported anywhere: with one thread a process, tests that run side by side with a service do not fight
+# for the cores (a whole-network test took 50 s with two threads on a busy machine, and 4 s with one).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

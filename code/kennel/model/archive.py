@@ -203,11 +203,15 @@ def write_archive(model_dir: Path, model: Classifier, card: ModelCard, *, golden
     examples = _golden_examples(_rebuild(card, state), card, golden[:MAX_GOLDEN])
     writing = model_dir / ".writing"
     shutil.rmtree(writing, ignore_errors=True)  # what a crash left
-    (writing / "golden").mkdir(parents=True)
-    save_file(state, writing / STATE_FILE, metadata={"format": "pt"})
-    _write_golden(writing, examples)
-    _write_card(writing, card)
-    _swap(writing, model_dir)
+    try:
+        (writing / "golden").mkdir(parents=True)
+        save_file(state, writing / STATE_FILE, metadata={"format": "pt"})
+        (writing / STATE_FILE).chmod(0o644)  # safetensors writes for its own user only; a server may be another
+        _write_golden(writing, examples)
+        _write_card(writing, card)
+        _swap(writing, model_dir)
+    finally:
+        shutil.rmtree(writing, ignore_errors=True)  # a full disk gets its space back
 
 
 def read_archive(model_dir: Path) -> Archive:
@@ -327,7 +331,6 @@ def _swap(writing: Path, model_dir: Path) -> None:
     shutil.rmtree(model_dir / "golden", ignore_errors=True)
     for name in (STATE_FILE, "golden", CARD_FILE):
         os.replace(writing / name, model_dir / name)
-    writing.rmdir()
 
 
 def _flush(path: Path) -> None:

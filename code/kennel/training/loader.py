@@ -163,7 +163,7 @@ def _named(example: Example) -> Iterator[None]:
     except (ImageError, OSError) as error:
         reason = str(error) if isinstance(error, ImageError) else f"{example.path} cannot be read ({error.strerror})."
         raise DataError(
-            f"{reason} To train without such pictures: -p bad-data=skip. To list them all: kennel data check."
+            f"{reason} To train without such pictures: -p bad-data=skip. To list them all: kennel check --data DIR."
         ) from error
 
 

@@ -535,3 +535,8 @@ def test_archive_of_real_weights_answers_photos_as_before(shared: Path, tmp_path
     stored = torch.tensor([example.probabilities for example in archive.golden])
     assert (archive.predict(images) - stored).abs().max() < 1e-5
     assert decode_image(archive.golden[0].data).size == read_image(files[0]).size
+
+
+def test_archive_can_be_read_by_a_server_of_another_user(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        assert path.stat().st_mode & 0o044 == 0o044, path

@@ -71,7 +71,7 @@ def test_broken_picture_is_named_with_the_remedy(make_folder: Callable[..., Path
     examples = _examples(make_folder)
     path = examples[4].path
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(DataError, match=rf"{path.name} is cut short .*-p bad-data=skip.*kennel data check"):
+    with pytest.raises(DataError, match=rf"{path.name} is cut short .*-p bad-data=skip.*kennel check --data"):
         list(EvalPictures(examples, TRANSFORM, 2).batches())
 
 
