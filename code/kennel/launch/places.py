@@ -67,9 +67,13 @@ def open_place(name: str = "local") -> Place:
     from kennel.local import daemon
 
     os.environ.update(daemon.environment(daemon.ensure(runs_folder())))
-    # The SDK logs each call and each default it applies, from its import on; neither is for this user.
-    for logger in ("sagemaker", "sagemaker.config"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
+    # The SDK sets up logging at its import, and logs each call and each default it applies; nothing for this user.
+    for logger, level in (
+        ("sagemaker", logging.ERROR),
+        ("sagemaker.config", logging.ERROR),
+        ("botocore", logging.WARNING),
+    ):
+        logging.getLogger(logger).setLevel(level)
     return Place(
         name=name,
         role=LOCAL_ROLE,
