@@ -1,9 +1,11 @@
 """The whole road with the real programs: toolkit, torch, multi-model-server, behind the local SageMaker."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +13,11 @@ import psutil
 import pytest
 
 from kennel import cli
+from kennel.launch.follow import follow_training
+from kennel.launch.jobs import create_training_job, plan_training
 from kennel.launch.places import open_place, runs_folder
 from kennel.local import daemon
+from local_service import wait_until
 
 SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -108,6 +113,35 @@ def test_the_verbs_take_a_folder_to_predictions_and_back_to_nothing(
     assert "There is no endpoint 'e'" in capsys.readouterr().err
 
 
+def weights_digest(archive: Path) -> str:
+    with tarfile.open(archive) as files:
+        member = files.extractfile("model.safetensors")
+        assert member is not None
+        return hashlib.sha256(member.read()).hexdigest()
+
+
+def test_a_training_stopped_through_the_api_goes_on_to_the_same_weights(
+    runs: Path, make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [*SMALL, "-p", "epochs=12", "-p", "backbone=mobilenet_v3_small", "-p", "patience=0"]
+    folder = make_folder(images={"train": 16, "valid": 2, "test": 2})
+    assert kennel("train", "--data", folder, "--name", "whole", *settings) == 0
+
+    job = plan_training(folder, name="stopped", hyperparameters=dict(word.split("=") for word in settings[1::2]))
+    place = open_place()
+    create_training_job(job, place)
+    log = runs / "stopped" / "log.txt"
+    wait_until(lambda: log.exists() and "epoch=2/12" in log.read_text(), deadline_s=60, what="the second epoch")
+    place.sagemaker.stop_training_job(TrainingJobName="stopped")
+    assert follow_training("stopped", place)["TrainingJobStatus"] == "Stopped"
+    assert "epoch=12/12" not in log.read_text()
+    assert (runs / "stopped" / "model.tar.gz").exists()  # the best epoch so far
+
+    assert kennel("train", "--data", folder, "--name", "resumed", "--resume", "stopped", *settings) == 0
+    assert "resumed at epoch=" in capsys.readouterr().out
+    assert weights_digest(runs / "resumed" / "model.tar.gz") == weights_digest(runs / "whole" / "model.tar.gz")
+
+
 def test_a_failed_training_says_why_and_ends_with_1(
     runs: Path, make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,6 +184,8 @@ def test_real_photos_reach_the_published_accuracy_and_the_endpoint_answers_as_th
         row["path"]: row for row in map(json.loads, (output / "predictions-test.jsonl").read_text().splitlines())
     }
     assert len(expected) == 200
+    hits = sum(row["target"].partition(".")[2] == row["label"] for row in expected.values())
+    assert evaluation["test"]["accuracy"] == hits / 200
     runtime = open_place().runtime
     for path, row in expected.items():
         body = (data / "test" / path.removeprefix("test/")).read_bytes()
