@@ -14,7 +14,7 @@ name=quickstart-$(date +%Y%m%d-%H%M%S)
 if [[ ! -d $data ]]; then "${kennel[@]}" data sample "$data"; fi
 # Drawn coats look like nothing in ImageNet: a small network learns them from random weights.
 "${kennel[@]}" train --data "$data" --name "$name" -p weights=none -p trainable=all -p image-size=64 \
-  -p batch-size=64 -p lr=0.004 -p scheduler=one-cycle -p epochs=9
+  -p scheduler=one-cycle -p epochs=5
 trap '"${kennel[@]}" delete --endpoint-name "$name"' EXIT
 "${kennel[@]}" deploy "$name"
 mapfile -t photos < <(find "$data/test" -name '*.jpg' | sort | awk 'NR % 7 == 1' | head -n 8)

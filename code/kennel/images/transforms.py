@@ -116,9 +116,9 @@ class TrainTransform:
     """
 
     eval: EvalTransform
-    scale: tuple[float, float] = (0.35, 1.0)
+    scale: tuple[float, float] = (0.6, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    jitter: float = 0.2
+    jitter: float = 0.1
 
     def __call__(self, image: Image.Image, generator: torch.Generator) -> Tensor:
         """float32 (3, crop_px, crop_px). Same generator state, same tensor; each call draws eight numbers."""

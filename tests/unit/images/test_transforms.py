@@ -143,8 +143,8 @@ def test_train_flips_about_every_other_picture() -> None:
 
 
 def test_train_cuts_different_parts_and_changes_the_light() -> None:
-    plain = TrainTransform(EvalTransform.for_size(16), jitter=0.0)
-    bright = TrainTransform(EvalTransform.for_size(16))
+    plain = TrainTransform(EvalTransform.for_size(16), scale=(0.35, 1.0), jitter=0.0)
+    bright = TrainTransform(EvalTransform.for_size(16), scale=(0.35, 1.0), jitter=0.2)
     image, generator = smooth(64, 64), rand(0)
     means = torch.stack([plain(image, generator)[1].mean() for _ in range(100)])
     assert means.std() > 0.1  # green grows downwards: the mean shows where the part was cut
