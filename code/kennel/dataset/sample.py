@@ -408,12 +408,12 @@ def _colours(rng: np.random.Generator) -> tuple[Field, Field, Field, Field]:
     fur = np.array(_FUR, dtype=np.float32)
     while True:
         base, mark = fur[rng.choice(len(fur), 2, replace=False)] + rng.uniform(-12, 12, (2, 3)).astype(np.float32)
-        if abs(base.mean() - mark.mean()) > 70:
+        if abs(base.mean() - mark.mean()) > 90:
             break
     while True:
         wall, ground = rng.uniform(20, 235, (2, 3)).astype(np.float32)
         apart = [np.abs(place - colour).mean() for place in (wall, ground) for colour in (base, mark)]
-        if min(apart) > 35:
+        if min(apart) > 50:
             return base, mark, wall, ground
 
 
@@ -422,7 +422,7 @@ def _background(scene: _Scene, wall: Field, ground: Field) -> Field:
     rows = np.arange(scene.side_px, dtype=np.float32)[:, None] / scene.side_px
     horizon = scene.rng.uniform(0.35, 0.8) + 0.01 * scene.noise(0.3)
     below = _step(rows, horizon, scene.rng.uniform(0.01, 0.15))[..., None]
-    texture = scene.noise(scene.rng.uniform(0.02, 0.3)) * scene.rng.uniform(0, 14)
+    texture = scene.noise(scene.rng.uniform(0.02, 0.3)) * scene.rng.uniform(0, 10)
     return wall + (ground - wall) * below + texture[..., None]
 
 
@@ -431,8 +431,8 @@ def _light(scene: _Scene, picture: Field) -> Field:
     rng = scene.rng
     x, y = scene.grid
     angle = rng.uniform(0, 2 * np.pi)
-    slope = 1 + rng.uniform(0, 0.3) * (math.cos(angle) * x + math.sin(angle) * y)
-    gain = rng.uniform(0.75, 1.2) * rng.uniform(0.93, 1.07, 3).astype(np.float32)
-    noise = rng.standard_normal(picture.shape, dtype=np.float32) * rng.uniform(3, 10)
+    slope = 1 + rng.uniform(0, 0.25) * (math.cos(angle) * x + math.sin(angle) * y)
+    gain = rng.uniform(0.8, 1.15) * rng.uniform(0.93, 1.07, 3).astype(np.float32)
+    noise = rng.standard_normal(picture.shape, dtype=np.float32) * rng.uniform(2, 8)
     lit: Field = picture * slope[..., None] * gain + noise
     return lit
