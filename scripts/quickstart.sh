@@ -17,5 +17,9 @@ if [[ ! -d $data ]]; then "${kennel[@]}" data sample "$data"; fi
   -p scheduler=one-cycle -p epochs=5
 trap '"${kennel[@]}" delete --endpoint-name "$name"' EXIT
 "${kennel[@]}" deploy "$name"
-mapfile -t photos < <(find "$data/test" -name '*.jpg' | sort | awk 'NR % 7 == 1' | head -n 8)
+photos=()
+for class in "$data"/test/*/; do
+  pictures=("$class"*.jpg)
+  photos+=("${pictures[0]}")
+done
 "${kennel[@]}" invoke "$name" "${photos[@]}"
