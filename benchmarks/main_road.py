@@ -143,7 +143,7 @@ def compare(job: str, data: Path, place: Place) -> Agreement:
     runtime = place.runtime
     same, largest = 0, 0.0
     for row in map(json.loads, rows):
-        body = (data / row["path"]).read_bytes()
+        body = (data / "test" / row["path"]).read_bytes()
         response = runtime.invoke_endpoint(EndpointName=job, Body=body, ContentType="image/jpeg")
         prediction = json.loads(response["Body"].read())["predictions"][0]
         same += prediction["label"] == row["label"]
