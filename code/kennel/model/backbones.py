@@ -6,7 +6,7 @@
     backbone.train()                            # layer4 in train mode, everything before it stays in eval mode
 
 A frozen stage stays in eval mode because BatchNorm in train mode moves its statistics even where no weight is trained:
-on ../shared/data's dogs20 that alone takes a linear head from 92 % to about 50 %.
+on 20 dog breeds that alone takes a linear head from 92 % to about 50 %.
 Exercise it: pytest tests/unit/model
 """
 
