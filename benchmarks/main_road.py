@@ -113,7 +113,7 @@ def train_interrupted(backbone: str, data: Path, settings: dict[str, str], place
     jobs.create_training_job(second, place)
     finish(second.name, place)
     said = (runs_folder() / second.name / "log.txt").read_text()
-    print("  " + next(line for line in said.splitlines() if "resumed" in line))
+    print("  " + next(line for line in said.splitlines() if line.startswith("resumed at")))
     return second.name
 
 
