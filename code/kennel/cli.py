@@ -41,12 +41,16 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def data_sample(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
     from kennel.dataset.sample import make_sample
 
     if arguments.folder.exists() and any(arguments.folder.iterdir()):
         raise UserError(f"{arguments.folder} is there already and not empty. Name another folder, or delete it first.")
     counts = {} if arguments.images_per_class is None else {"images_per_class": arguments.images_per_class}
-    print(f"sample pictures in {make_sample(arguments.folder, seed=arguments.seed, **counts)}")
+    with tqdm(unit="picture", disable=not sys.stderr.isatty(), leave=False) as bar:
+        made = make_sample(arguments.folder, seed=arguments.seed, progress=_bar_progress(bar), **counts)
+    print(f"sample pictures in {made}")
 
 
 def data_download(arguments: argparse.Namespace) -> None:

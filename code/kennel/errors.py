@@ -4,10 +4,13 @@
     ├── UserError            2   the request: an argument, a name, a value
     │   └── HyperparameterError
     ├── DataError            3   the pictures and their folders
-    │   └── ImageError           one picture (has `.reason`)
-    └── ContractError        4   what two programs agreed on: archives, weights, SageMaker's folder
-        ├── WeightsError
-        └── ArchiveError
+    │   ├── ImageError           one picture (has `.reason`)
+    │   └── FolderError          in kennel.dataset.folders (has `.kind`)
+    ├── ContractError        4   what two programs agreed on: archives, weights, SageMaker's folder
+    │   ├── WeightsError
+    │   └── ArchiveError
+    ├── DownloadError            in kennel.dataset.download
+    └── DiskFullError            in kennel.training.writing
 
 A message names the thing, its value and the remedy; a caller shows it without a traceback:
 
