@@ -4,6 +4,7 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from PIL import Image
@@ -15,18 +16,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def absent(need: str, reason: str) -> NoReturn:
+    """Skips the test for want of something, or fails it where KENNEL_REQUIRE (a list with commas) names that."""
+    if need in os.environ.get("KENNEL_REQUIRE", "").split(","):
+        pytest.fail(f"{reason}, and KENNEL_REQUIRE says that tests of '{need}' must run")
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with `data/` and `weights/`: KENNEL_SHARED, or `shared` beside the project.
 
-    Without it the test is skipped, or fails where KENNEL_REQUIRE=photos says that it must run (.ci/run).
+    Without it the test is skipped, or fails where KENNEL_REQUIRE names `photos` (.ci/run).
     """
     folder = Path(os.environ.get("KENNEL_SHARED") or REPOSITORY.parent / "shared")
     if not (folder / "data" / "dogs20").is_dir() or not (folder / "weights").is_dir():
-        missing = f"real photos and weights are not at {folder} (set KENNEL_SHARED to the folder that has them)"
-        if os.environ.get("KENNEL_REQUIRE") == "photos":
-            pytest.fail(missing)
-        pytest.skip(missing)
+        absent("photos", f"real photos and weights are not at {folder} (set KENNEL_SHARED to the folder that has them)")
     return folder
 
 
