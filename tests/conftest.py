@@ -4,23 +4,17 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from PIL import Image
+
+from needs import absent
 
 # Before torch is imported anywhere: with one thread a process, tests that run side by side with a service do not fight
 # for the cores (a whole-network test took 50 s with two threads on a busy machine, and 4 s with one).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-
-
-def absent(need: str, reason: str) -> NoReturn:
-    """Skips the test for want of something, or fails it where KENNEL_REQUIRE (a list with commas) names that."""
-    if need in os.environ.get("KENNEL_REQUIRE", "").split(","):
-        pytest.fail(f"{reason}, and KENNEL_REQUIRE says that tests of '{need}' must run")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

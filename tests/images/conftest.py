@@ -11,7 +11,7 @@ import docker
 import pytest
 from docker.errors import DockerException
 
-from conftest import absent
+from needs import absent
 
 
 @pytest.fixture(scope="session")
