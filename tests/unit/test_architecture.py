@@ -16,9 +16,11 @@ ALLOWED = {
     "serving": {"images", "model"},
     "local": set(),
     "launch": {"local"},
-    "cli": {"launch", "local", "dataset"},
+    "delivery": set(),
+    "conformance": {"dataset", "delivery"},
+    "cli": {"launch", "local", "dataset", "delivery", "conformance"},
 }
-WITHOUT_TORCH = ("dataset", "local", "launch", "cli")
+WITHOUT_TORCH = ("dataset", "local", "launch", "delivery", "conformance", "cli")
 
 
 def imports_of(path: Path) -> Iterator[str]:
