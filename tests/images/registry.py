@@ -1,7 +1,7 @@
 """A registry on loopback as ECR is one: Debian's docker-registry, entered with the token that moto's ECR gives.
 
-Layers are in a folder of the test's own; the process is ended by its pid. Unlike ECR it makes repositories by itself and
-lets a tag be moved: what Kennel refuses there, it must refuse by itself.
+Layers are in a folder of the test's own; the process is ended by its pid. Unlike ECR it makes repositories by itself
+and lets a tag be moved: what Kennel refuses there, it must refuse by itself.
 """
 
 import ctypes

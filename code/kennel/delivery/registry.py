@@ -8,6 +8,7 @@ import hashlib
 import ipaddress
 import json
 import re
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -154,7 +155,8 @@ def accepted_by_sagemaker(manifest: Manifest) -> str | None:
 def docker_credentials(registry: str) -> Credentials | None:
     """What `docker login` left for that registry: in config.json, or with the helper that it names."""
     try:
-        found = docker_auth.load_config().resolve_authconfig(registry)
+        with warnings.catch_warnings(action="ignore"):  # docker-py warns of a missing helper before it raises
+            found = docker_auth.load_config().resolve_authconfig(registry)
     except (DockerException, StoreError) as error:
         raise UserError(f"Docker's credentials for {registry} cannot be read: {error}") from error
     if not found:
