@@ -10,7 +10,15 @@ from packaging.requirements import Requirement
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCKS = sorted((REPOSITORY / "docker" / "requirements").glob("*.txt"))
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-EXTRAS_OF = {"local": ("train", "serve", "launch"), "train": ("train",), "serve": ("serve",), "java": None}
+# Lock files that are installed together -> what they hold.
+EXTRAS_OF = {
+    ("dev",): tuple(PROJECT["optional-dependencies"]),
+    ("local",): ("torch", "train", "serve", "launch"),
+    ("common", "train"): ("torch", "train"),
+    ("common", "serve"): ("torch", "serve", "java"),
+    ("common-cpu", "serve"): ("onnx", "serve", "java"),
+    ("java",): ("java",),
+}
 
 
 def pins(lock: Path) -> dict[str, set[str]]:
@@ -26,14 +34,32 @@ def wanted(extras: tuple[str, ...]) -> list[Requirement]:
     return [Requirement(line) for line in lines]
 
 
-@pytest.mark.parametrize(("lock", "extras"), [("dev", tuple(PROJECT["optional-dependencies"])), *EXTRAS_OF.items()])
-def test_a_lock_satisfies_what_pyproject_asks_for(lock: str, extras: tuple[str, ...] | None) -> None:
-    held = pins(REPOSITORY / "docker" / "requirements" / f"{lock}.txt")
-    asked = wanted(extras) if extras else [Requirement(PROJECT["optional-dependencies"]["java"][0])]
-    for requirement in asked:
+@pytest.mark.parametrize(("locks", "extras"), EXTRAS_OF.items(), ids=str)
+def test_locks_satisfy_what_pyproject_asks_for(locks: tuple[str, ...], extras: tuple[str, ...]) -> None:
+    held: dict[str, set[str]] = {}
+    for lock in locks:
+        held |= pins(REPOSITORY / "docker" / "requirements" / f"{lock}.txt")
+    for requirement in (
+        wanted(extras) if locks != ("java",) else [Requirement(PROJECT["optional-dependencies"]["java"][0])]
+    ):
         versions = held.get(requirement.name.lower(), set())
-        assert versions, f"{requirement} is not in {lock}.txt; run scripts/lock.sh"
+        assert versions, f"{requirement} is not in {locks}; run scripts/lock.sh"
         assert all(requirement.specifier.contains(version) for version in versions), requirement
+
+
+@pytest.mark.parametrize("added", ["train", "serve"])
+def test_what_an_image_adds_is_not_in_the_layers_the_images_share(added: str) -> None:
+    for shared in ("common", "common-cpu") if added == "serve" else ("common",):
+        both = pins(REPOSITORY / "docker" / "requirements" / f"{added}.txt").keys() & pins(
+            REPOSITORY / "docker" / "requirements" / f"{shared}.txt"
+        )
+        assert not both
+
+
+def test_the_cpu_image_has_no_torch_and_nothing_of_cuda() -> None:
+    names = pins(REPOSITORY / "docker" / "requirements" / "common-cpu.txt")
+    assert "onnxruntime" in names
+    assert not [name for name in names if name.startswith(("torch", "nvidia", "cuda", "triton"))]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
