@@ -1,27 +1,31 @@
-"""From an RGB picture to the tensor a network sees: ONE definition for training's evaluation and for serving.
+"""From an RGB picture to the numbers a network sees: ONE definition for training's evaluation and for serving.
 
 EvalTransform is stored in the archive's model.json and read back from there by the server:
 
     transform = EvalTransform.for_size(224)
-    tensor = transform(read_image(path))            # float32 (3, 224, 224)
+    array = transform.array(read_image(path))       # float32 (3, 224, 224)
+    tensor = transform(read_image(path))            # the same numbers as a tensor
     EvalTransform.from_json(transform.to_json()) == transform
 
-Resizing is Pillow's (integer arithmetic: the same bytes out on every machine), and only the part of the picture that
-ends in the tensor is resized, so a picture of 1 x 50,000,000 pixels costs no more than any other.
+The numbers are numpy's: a server without torch computes the very ones that training did. Resizing is Pillow's (integer
+arithmetic: the same bytes out on every machine), and only the part of the picture that ends in the array is resized,
+so a picture of 1 x 50,000,000 pixels costs no more than any other.
 Exercise it: pytest tests/unit/images
 """
 
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import torch
-from PIL import Image, ImageEnhance
-from torch import Tensor
+from numpy.typing import NDArray
+from PIL import Image
 
 from kennel.errors import ContractError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
@@ -85,9 +89,15 @@ class EvalTransform:
         """Plain values, as model.json stores them."""
         return {**dataclasses.asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
-    def __call__(self, image: Image.Image) -> Tensor:
+    def __call__(self, image: Image.Image) -> "Tensor":
         """float32 (3, crop_px, crop_px) from a picture of mode RGB and any size."""
-        return self.to_tensor(self.crop(image))
+        import torch  # only here: a server may have none, and asks for arrays
+
+        return torch.from_numpy(self.array(image))
+
+    def array(self, image: Image.Image) -> NDArray[np.float32]:
+        """float32 (3, crop_px, crop_px), C-contiguous, from a picture of mode RGB and any size."""
+        return self.normalise(self.crop(image))
 
     def crop(self, image: Image.Image) -> Image.Image:
         """The square that the network sees, crop_px wide, as a picture."""
@@ -98,53 +108,13 @@ class EvalTransform:
         """The part of `image` in `box` (left, upper, right, lower in px), resized to the square of crop_px."""
         return image.resize((self.crop_px, self.crop_px), INTERPOLATIONS[self.interpolation], box=box)
 
-    def to_tensor(self, image: Image.Image) -> Tensor:
-        """Normalised float32 (3, H, W) of a picture of mode RGB, as large as it is."""
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).to(torch.float32)
-        mean = torch.tensor(self.mean, dtype=torch.float32).view(3, 1, 1)
-        std = torch.tensor(self.std, dtype=torch.float32).view(3, 1, 1)
-        return pixels.div_(255).sub_(mean).div_(std).contiguous()
-
-
-@dataclass(frozen=True)
-class TrainTransform:
-    """A random part of the picture, flipped every other time, its light and colour moved a little.
-
-    Shapes and normalisation are those of `eval`. scale: the share of the picture's area that is cut out.
-    ratio: the widest and the tallest cut, as width / height. jitter: the most by which brightness, contrast and
-    saturation are raised or lowered, as a share.
-    """
-
-    eval: EvalTransform
-    scale: tuple[float, float] = (0.6, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    jitter: float = 0.1
-
-    def __call__(self, image: Image.Image, generator: torch.Generator) -> Tensor:
-        """float32 (3, crop_px, crop_px). Same generator state, same tensor; each call draws eight numbers."""
-        area, shape, across, down, flip, *light = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
-        view = self.eval.resize(image, self._box(image.size, area, shape, across, down))
-        if flip < 0.5:
-            view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return self.eval.to_tensor(self._relight(view, light))
-
-    def _box(self, size: tuple[int, int], area: float, shape: float, across: float, down: float) -> Box:
-        """The cut-out, from four numbers in [0, 1). Its shape is kept where it does not fit: it becomes smaller."""
-        low, high = (math.log(each) for each in self.ratio)
-        ratio = math.exp(low + shape * (high - low))
-        pixels = (self.scale[0] + area * (self.scale[1] - self.scale[0])) * size[0] * size[1]
-        width, height = math.sqrt(pixels * ratio), math.sqrt(pixels / ratio)
-        fit = min(1.0, size[0] / width, size[1] / height)
-        width, height = min(width * fit, size[0]), min(height * fit, size[1])
-        left, upper = across * (size[0] - width), down * (size[1] - height)
-        return left, upper, min(left + width, size[0]), min(upper + height, size[1])
-
-    def _relight(self, image: Image.Image, numbers: list[float]) -> Image.Image:
-        for enhancer, number in zip(
-            (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), numbers, strict=True
-        ):
-            image = enhancer(image).enhance(1 + self.jitter * (2 * number - 1))
-        return image
+    def normalise(self, image: Image.Image) -> NDArray[np.float32]:
+        """float32 (3, H, W), C-contiguous, of a picture of mode RGB, as large as it is."""
+        pixels = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
+        pixels /= np.float32(255)
+        pixels -= np.array(self.mean, np.float32).reshape(3, 1, 1)
+        pixels /= np.array(self.std, np.float32).reshape(3, 1, 1)
+        return pixels
 
 
 def _centred_box(size: tuple[int, int], side: float) -> Box:

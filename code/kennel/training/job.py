@@ -7,7 +7,8 @@ from torch import Tensor
 
 from kennel.dataset.folders import Dataset
 from kennel.hyperparameters import Hyperparameters
-from kennel.images.transforms import EvalTransform, TrainTransform
+from kennel.images.augmentation import TrainTransform
+from kennel.images.transforms import EvalTransform
 from kennel.paths import MlPaths
 from kennel.training.calibration import calibrate, with_temperature
 from kennel.training.checkpoint import CheckpointStore

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from kennel.dataset.folders import Example
 from kennel.errors import DataError, ImageError
+from kennel.images.augmentation import TrainTransform
 from kennel.images.decode import read_image
-from kennel.images.transforms import EvalTransform, TrainTransform
+from kennel.images.transforms import EvalTransform
 from kennel.training.randomness import generator, permutation
 
 EVAL_BATCH: Final = 64

@@ -1,6 +1,8 @@
 """The eval transform is the usual one and survives JSON; the train transform depends on its generator alone."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from kennel.errors import ContractError
-from kennel.images.transforms import EvalTransform, TrainTransform
+from kennel.images.augmentation import TrainTransform
+from kennel.images.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform
 
 
 def smooth(width: int, height: int) -> Image.Image:
@@ -51,6 +54,40 @@ def test_eval_normalises_by_channel() -> None:
     transform = EvalTransform(8, 8, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 0.25))
     tensor = transform(Image.new("RGB", (8, 8), (255, 255, 255)))
     assert tensor[:, 0, 0].tolist() == [1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [(IMAGENET_MEAN, IMAGENET_STD), ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), ((0.1, 1 / 3, 0.7), (1 / 3, 1e-3, 255.0))],
+)
+def test_eval_gives_the_bits_that_torch_would_compute(
+    mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> None:
+    """Archives written before the arithmetic was numpy's must get the very same input from it."""
+    levels = np.stack([np.arange(256, dtype=np.uint8).reshape(16, 16)] * 3, axis=2)  # all there are, in each channel
+    channels = (torch.tensor(each, dtype=torch.float32).view(3, 1, 1) for each in (mean, std))
+    pixels = torch.from_numpy(levels).permute(2, 0, 1).to(torch.float32)
+    expected = pixels.div_(255).sub_(next(channels)).div_(next(channels)).contiguous()
+    transform = EvalTransform(16, 16, mean=mean, std=std)
+    assert torch.equal(transform(Image.fromarray(levels)), expected)
+    assert transform.array(Image.fromarray(levels)).tobytes() == expected.numpy().tobytes()
+
+
+def test_eval_gives_the_same_as_array_and_as_tensor() -> None:
+    transform = EvalTransform.for_size(64)
+    array = transform.array(smooth(300, 200))
+    assert (array.dtype, array.shape, array.flags.c_contiguous) == (np.float32, (3, 64, 64), True)
+    assert np.array_equal(transform(smooth(300, 200)).numpy(), array)
+
+
+def test_eval_arrays_need_no_torch() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from PIL import Image; from kennel.images.transforms import EvalTransform\n"
+        "print(EvalTransform.for_size(8).array(Image.new('RGB', (20, 10))).shape)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert found.stdout.decode().strip() == "(3, 8, 8)"
 
 
 def test_eval_does_not_blow_up_long_pictures() -> None:

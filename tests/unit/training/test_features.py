@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from kennel.dataset.folders import find_folder
-from kennel.images.transforms import EvalTransform, TrainTransform
+from kennel.images.augmentation import TrainTransform
+from kennel.images.transforms import EvalTransform
 from kennel.model.backbones import Backbone, build_backbone
 from kennel.training.features import eval_features, train_features
 from kennel.training.loader import TrainPictures

@@ -14,7 +14,8 @@ from torch import Tensor
 from kennel.dataset.folders import find_folder
 from kennel.errors import HyperparameterError
 from kennel.hyperparameters import Hyperparameters
-from kennel.images.transforms import EvalTransform, TrainTransform
+from kennel.images.augmentation import TrainTransform
+from kennel.images.transforms import EvalTransform
 from kennel.metrics import EPOCH_METRICS, read_metrics
 from kennel.training.checkpoint import CheckpointStore
 from kennel.training.evaluation import EvalInputs

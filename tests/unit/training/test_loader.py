@@ -10,8 +10,9 @@ import torch
 
 from kennel.dataset.folders import Example, find_folder
 from kennel.errors import DataError
+from kennel.images.augmentation import TrainTransform
 from kennel.images.decode import read_image
-from kennel.images.transforms import EvalTransform, TrainTransform
+from kennel.images.transforms import EvalTransform
 from kennel.training.loader import EvalPictures, TrainPictures, read_ahead, train_batches
 
 TRANSFORM = EvalTransform.for_size(32)
