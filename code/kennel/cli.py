@@ -137,6 +137,13 @@ def delete(arguments: argparse.Namespace) -> None:
     print("\n".join(deleted) or "nothing to delete")
 
 
+def conformance(arguments: argparse.Namespace) -> int:
+    """Prints what SageMaker would make of each image; status 1 when one of them does not conform."""
+    from kennel.conformance import command
+
+    return command.run(arguments)
+
+
 def local_start(arguments: argparse.Namespace) -> None:
     from kennel.launch.places import runs_folder
     from kennel.local import daemon
@@ -242,6 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_job_verbs(verbs)
     _add_endpoint_verbs(verbs)
     _add_local_verbs(verbs)
+    _add_image_verbs(verbs)
     return parser
 
 
@@ -334,6 +342,34 @@ def _add_local_verbs(verbs: Any) -> None:  # noqa: ANN401
     _add_verb(local, "stop", local_stop, "stops the service, its jobs (they checkpoint) and its endpoints")
     _add_verb(local, "status", local_status, "where the service is; status 1 when it does not run")
     _add_verb(local, "env", local_env, "export lines that point boto3, the SageMaker SDK and the aws command at it")
+
+
+def _add_image_verbs(verbs: Any) -> None:  # noqa: ANN401
+    verb = _add_verb(
+        verbs,
+        "conformance",
+        conformance,
+        "what SageMaker would make of any image, tried with Docker: checks with their remedy; status 1 if one fails",
+    )
+    verb.add_argument("images", nargs="+", metavar="IMAGE", help="a trainer first: the servers after it get its model")
+    verb.add_argument("--kind", choices=("auto", "train", "serve"), default="auto", help="(by the words on its PATH)")
+    verb.add_argument("--data", type=Path, metavar="DIR", help="the training data (a few drawn pictures)")
+    _add_repeated(verb, "--channel", "name=DIR", "an input channel, in place of those that the image's label names")
+    _add_repeated(verb, "-p", "key=value", "a hyperparameter of the training runs", dest="parameters")
+    _add_repeated(verb, "--metric", "NAME=REGEX", "a metric definition, as in CreateTrainingJob")
+    verb.add_argument("--model", type=Path, metavar="model.tar.gz", help="what a server gets as /opt/ml/model")
+    verb.add_argument("--request", type=Path, metavar="FILE", help="a body that /invocations can answer")
+    verb.add_argument("--content-type", metavar="TYPE", help="of --request")
+    _add_repeated(verb, "--only", "CHECK", "a check or a group such as `train.`; what it needs runs too")
+    _add_repeated(verb, "--skip", "CHECK", "a check or a group to leave out")
+    verb.add_argument("--memory-mb", type=int, metavar="N", help="run every container under this limit")
+    verb.add_argument("--json", type=Path, metavar="FILE", help="the report as JSON")
+    verb.add_argument("--junit", type=Path, metavar="FILE", help="the report as JUnit XML")
+    verb.add_argument("--logs", type=Path, metavar="DIR", help="keep the containers' logs there")
+
+
+def _add_repeated(verb: argparse.ArgumentParser, option: str, metavar: str, text: str, **more: Any) -> None:  # noqa: ANN401
+    verb.add_argument(option, action="append", default=[], metavar=metavar, help=f"{text}; as often as needed", **more)
 
 
 def _add_place(verb: argparse.ArgumentParser) -> None:
