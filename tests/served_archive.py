@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from kennel.images.transforms import EvalTransform
-from kennel.model.archive import ClassEntry, ModelCard, package_versions, write_archive
+from kennel.model.archive import ClassEntry, ModelCard, package_versions
 from kennel.model.classifier import build_classifier
+from kennel.model.trained import write_archive
 
 LABELS = ("Red", "Green", "Löwchen")
 CARD = ModelCard(

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from kennel.images.decode import read_image
 from kennel.metrics import EPOCH_METRICS, FINAL_METRICS, read_metrics
 from kennel.model.archive import read_archive, replay_golden
+from kennel.model.trained import array_predictor, load_classifier, predict_probabilities
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN = Path(sys.executable).with_name("train")
@@ -136,14 +137,15 @@ def test_training_leaves_an_archive_and_results_that_agree(make_job: Maker, tmp_
     assert len(json.loads((job.base / "output/data/history.json").read_text())) == 8
 
     archive = read_archive(job.base / "model")
-    replay_golden(archive)
+    model = load_classifier(archive)
+    replay_golden(archive, array_predictor(model, temperature=archive.card.temperature))
     assert [entry.label for entry in archive.card.classes] == ["Red", "Green", "Blue"]
     assert archive.card.metrics["test"]["accuracy"] == evaluation["test"]["accuracy"]  # type: ignore[index]
     images = torch.stack(
         [archive.card.eval_transform(read_image(tmp_path / "pictures/test" / line["path"])) for line in lines]
     )
     stored = torch.tensor([line["probabilities"] for line in lines])
-    assert torch.allclose(archive.predict(images), stored, atol=1e-5)
+    assert torch.allclose(predict_probabilities(model, images, temperature=archive.card.temperature), stored, atol=1e-5)
 
 
 def test_training_stopped_and_killed_goes_on_to_the_same_weights(make_job: Maker) -> None:

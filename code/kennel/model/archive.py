@@ -1,5 +1,7 @@
 """A trained classifier as files, without pickle: written by training, read by serving and by whoever trains further.
 
+This module reads and checks one with numpy alone; kennel.model.trained, which needs torch, writes them.
+
     model.json               what it is; readable without torch (the example below)
     model.safetensors        the state of the Classifier, float32
     golden/expected.json     {"examples": [{"file": "0.jpg", "probabilities": [0.93, 0.07]}]}
@@ -27,8 +29,8 @@ model.json is written last, and lists the SHA-256 of every other file: an archiv
 The probabilities of class i, in the order of `classes`, are softmax(logits / temperature)[i].
 
     archive = read_archive(Path("/opt/ml/model"))
-    replay_golden(archive)
-    probabilities = archive.predict(images)
+    model = load_classifier(archive)                # kennel.model.trained; or whatever else computes from archive.state
+    replay_golden(archive, array_predictor(model, temperature=archive.card.temperature))
 
 Exercise it: pytest tests/unit/model
 """
@@ -37,33 +39,30 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import platform
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.numpy import load_file
 
-from kennel.errors import ArchiveError, ContractError, HyperparameterError, ImageError
-from kennel.images.decode import decode_image, image_format
+from kennel.errors import ArchiveError, ContractError, ImageError
+from kennel.images.decode import decode_image
 from kennel.images.transforms import EvalTransform
-from kennel.model.classifier import Classifier, build_classifier
+
+# Images (N, 3, H, W) that went through the card's eval transform, to class probabilities (N, C).
+Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 FORMAT_VERSION: Final = 1
-MAX_GOLDEN: Final = 4
 CARD_FILE: Final = "model.json"
 STATE_FILE: Final = "model.safetensors"
 GOLDEN_FILE: Final = "golden/expected.json"
 
-_EXTENSIONS: Final = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif"}
 _PACKAGES: Final = ("kennel", "torch", "torchvision", "numpy", "Pillow", "safetensors")
 _UNPACK_AGAIN: Final = "Unpack model.tar.gz again, or deploy another run."
 
@@ -148,77 +147,33 @@ class GoldenExample:
 
 @dataclass(frozen=True)
 class Archive:
-    """A model that was read: `model` is on the CPU, in eval mode, float32, and requires no gradients."""
+    """A model that was read. state: the tensors of the Classifier by name, float32 (counters int64)."""
 
     folder: Path
-    model: Classifier
     card: ModelCard
+    state: Mapping[str, NDArray[Any]]
     golden: tuple[GoldenExample, ...]
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Class probabilities, float32 (N, C), of images (N, 3, H, W) that went through `card.eval_transform`."""
-        return predict_probabilities(self.model, images, temperature=self.card.temperature)
-
-
-def predict_probabilities(model: nn.Module, images: Tensor, *, temperature: float) -> Tensor:
-    """Class probabilities, float32 (N, C), rows sum to 1: training's evaluation, golden pictures and serving alike.
-
-    images: (N, 3, H, W) through the eval transform, on the model's device. float32 throughout, also within autocast,
-    and without TF32. Raises ContractError for a Classifier in train mode: dropout and BatchNorm would answer by chance.
-    """
-    if isinstance(model, Classifier) and model.training:  # what torch.export gives says that it is, and is not
-        raise ContractError("The model is in train mode. Call model.eval() before predicting.")
-    with torch.inference_mode(), torch.autocast(images.device.type, enabled=False), _without_tf32(images.device):
-        logits: Tensor = model(images.to(torch.float32))
-        return torch.softmax(logits.to(torch.float32) / temperature, dim=1)
-
-
-def _without_tf32(device: torch.device) -> AbstractContextManager[None]:
-    """Convolutions in float32 on a GPU too: TF32, cuDNN's default, moves probabilities by up to about 1e-3."""
-    if device.type != "cuda":
-        return nullcontext()
-    cudnn = torch.backends.cudnn
-    return cudnn.flags(
-        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-    )
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of what a prediction depends on, as the card stores them."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
+    """Versions of what a prediction depends on, as the card stores them; without packages that are not installed."""
+    installed = ((name, _version(name)) for name in _PACKAGES)
+    return {"python": platform.python_version(), **{name: version for name, version in installed if version}}
 
 
-def write_archive(model_dir: Path, model: Classifier, card: ModelCard, *, golden: Sequence[bytes]) -> None:
-    """Writes the archive, in place of one that is there.
-
-    golden: files of pictures as they came (the first MAX_GOLDEN are kept); their probabilities are computed here, on
-    the CPU, from the state that is stored. All is written beside the old archive and then renamed, model.json last: a
-    crash leaves the old one, or one that read_archive refuses. Raises ArchiveError if the card does not describe
-    `model`, if it gives no numbers, or if there is no golden picture; ImageError if one cannot be decoded; OSError if
-    the disk is full.
-    """
-    if not golden:
-        raise ArchiveError("An archive needs a golden picture. Give the bytes of at least one of the data set's files.")
-    state = _plain_state(model)
-    examples = _golden_examples(_rebuild(card, state), card, golden[:MAX_GOLDEN])
-    writing = model_dir / ".writing"
-    shutil.rmtree(writing, ignore_errors=True)  # what a crash left
+def _version(package: str) -> str | None:
     try:
-        (writing / "golden").mkdir(parents=True)
-        save_file(state, writing / STATE_FILE, metadata={"format": "pt"})
-        (writing / STATE_FILE).chmod(0o644)  # safetensors writes for its own user only; a server may be another
-        _write_golden(writing, examples)
-        _write_card(writing, card)
-        _swap(writing, model_dir)
-    finally:
-        shutil.rmtree(writing, ignore_errors=True)  # a full disk gets its space back
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def read_archive(model_dir: Path) -> Archive:
     """The model in `model_dir`, or in the one folder in it that holds an archive.
 
-    Raises ArchiveError where a file is missing, cut short or changed, where the format is newer than this program, and
-    where card and tensors do not belong together. Golden pictures are read, not replayed (replay_golden).
+    Raises ArchiveError where a file is missing, cut short or changed, and where the format is newer than this program.
+    Whether the tensors are those of the card's network says who builds it (check_shapes). Golden pictures are read, not
+    replayed (replay_golden).
     """
     folder = _find_card(model_dir)
     values = _read_json(folder / CARD_FILE)
@@ -226,51 +181,20 @@ def read_archive(model_dir: Path) -> Archive:
     _check_files(folder, values)
     try:
         card = ModelCard.from_json(values)
-        model = _rebuild(card, _load_state(folder / STATE_FILE))
-    except (ContractError, HyperparameterError) as error:
-        raise ArchiveError(f"The archive in {folder} cannot be used. {error} {_UNPACK_AGAIN}") from error
-    return Archive(folder, model, card, _read_golden(folder, len(card.classes)))
+    except ContractError as error:
+        raise unusable(folder, error) from error
+    return Archive(folder, card, _load_state(folder / STATE_FILE), _read_golden(folder, len(card.classes)))
 
 
-def replay_golden(
-    archive: Archive, *, tolerance: float = 1e-3, predict: Callable[[Tensor], Tensor] | None = None
+def unusable(folder: Path, reason: Exception) -> ArchiveError:
+    """The error for an archive whose files are whole, and whose content no network can be built from."""
+    return ArchiveError(f"The archive in {folder} cannot be used. {reason} {_UNPACK_AGAIN}")
+
+
+def check_shapes(
+    card: ModelCard, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Decodes and predicts the golden pictures again and compares.
-
-    predict: images (N, 3, H, W) to probabilities (N, C), for a server that compiled the model; otherwise the archive's.
-    Raises ArchiveError naming the picture, what was expected and what was found, if any probability is further than
-    `tolerance` from the stored one.
-    """
-    for example in archive.golden:
-        try:
-            found = _predict_bytes(example.data, archive.card, predict or archive.predict)
-        except ImageError as error:
-            raise ArchiveError(f"Golden picture {archive.folder / 'golden' / example.name}: {error}") from error
-        expected = torch.tensor(example.probabilities, dtype=torch.float32)
-        difference = (found - expected).abs().nan_to_num(nan=math.inf)
-        if not bool((difference <= tolerance).all()):
-            raise ArchiveError(_golden_mismatch(archive, example, found, int(difference.argmax()), tolerance))
-
-
-def _plain_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state as float32 copies on the CPU, contiguous, sharing no memory; counters keep their type."""
-    return {name: _plain(tensor) for name, tensor in model.state_dict().items()}
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-    return tensor.detach().to("cpu", dtype, copy=True, memory_format=torch.contiguous_format)
-
-
-def _rebuild(card: ModelCard, state: Mapping[str, Tensor]) -> Classifier:
-    """A new Classifier without hooks, of the card's shape and with this state, in eval mode.
-
-    Raises ArchiveError naming the first tensors that do not fit, HyperparameterError for an unknown backbone or head.
-    """
-    with torch.random.fork_rng(devices=[]):  # the random weights it starts with must not move a training's generator
-        model = build_classifier(card.backbone, card.head, len(card.classes))
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    """Raises ArchiveError naming the first tensors of a state that are not those of the card's network."""
     wrong = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
     if wrong:
         shapes = "; ".join(f"{name}: expected {expected.get(name)}, found {found.get(name)}" for name in wrong[:3])
@@ -278,64 +202,29 @@ def _rebuild(card: ModelCard, state: Mapping[str, Tensor]) -> Classifier:
             f"The tensors are not those of backbone {card.backbone}, head {card.head}, {len(card.classes)} classes: "
             f"{len(wrong)} do not fit ({shapes})."
         )
-    model.load_state_dict(dict(state))
-    return model.eval().requires_grad_(False)
 
 
-def _predict_bytes(data: bytes, card: ModelCard, predict: Callable[[Tensor], Tensor]) -> Tensor:
-    """Probabilities (C,) on the CPU of one file's bytes: decoded, transformed, predicted."""
-    image = card.eval_transform(decode_image(data, name="golden picture"))
-    return predict(image.unsqueeze(0))[0].to("cpu", torch.float32)
+def replay_golden(archive: Archive, predict: Predict, *, tolerance: float = 1e-3) -> None:
+    """Decodes the golden pictures again, predicts them with what was built from the archive, and compares.
+
+    Raises ArchiveError naming the picture, what was expected and what was found, if any probability is further than
+    `tolerance` from the stored one.
+    """
+    for example in archive.golden:
+        try:
+            found = predict_file(example.data, archive.card, predict)
+        except ImageError as error:
+            raise ArchiveError(f"Golden picture {archive.folder / 'golden' / example.name}: {error}") from error
+        expected = np.array(example.probabilities, np.float32)
+        difference = np.nan_to_num(np.abs(found - expected), nan=math.inf)
+        if not (difference <= tolerance).all():
+            raise ArchiveError(_golden_mismatch(archive, example, found, int(difference.argmax()), tolerance))
 
 
-def _golden_examples(model: Classifier, card: ModelCard, golden: Sequence[bytes]) -> list[GoldenExample]:
-    def predict(images: Tensor) -> Tensor:
-        return predict_probabilities(model, images, temperature=card.temperature)
-
-    examples = []
-    for index, data in enumerate(golden):
-        probabilities = _predict_bytes(data, card, predict)
-        if not bool(torch.isfinite(probabilities).all()):
-            raise ArchiveError("The model gives probabilities that are no numbers: the training diverged. Lower lr.")
-        extension = _EXTENSIONS[image_format(data) or "PNG"]
-        examples.append(GoldenExample(f"{index}.{extension}", data, tuple(probabilities.tolist())))
-    return examples
-
-
-def _write_golden(folder: Path, examples: Sequence[GoldenExample]) -> None:
-    for example in examples:
-        (folder / "golden" / example.name).write_bytes(example.data)
-    expected = [{"file": example.name, "probabilities": example.probabilities} for example in examples]
-    (folder / GOLDEN_FILE).write_text(json.dumps({"examples": expected}, indent=1))
-
-
-def _write_card(folder: Path, card: ModelCard) -> None:
-    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    digests = {name: _sha256(path) for name, path in files.items()}
-    values = {"format_version": FORMAT_VERSION, **card.to_json(), "files": digests}
-    try:
-        text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
-    except ValueError as error:
-        raise ArchiveError(
-            f"The model card holds a number that JSON cannot: {error}. Metrics: {card.metrics}."
-        ) from error
-    (folder / CARD_FILE).write_text(text, encoding="utf-8")
-
-
-def _swap(writing: Path, model_dir: Path) -> None:
-    """Renames the finished files into place; what is there in between has no model.json."""
-    for path in sorted(writing.rglob("*")):
-        if path.is_file():
-            _flush(path)
-    (model_dir / CARD_FILE).unlink(missing_ok=True)
-    shutil.rmtree(model_dir / "golden", ignore_errors=True)
-    for name in (STATE_FILE, "golden", CARD_FILE):
-        os.replace(writing / name, model_dir / name)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+def predict_file(data: bytes, card: ModelCard, predict: Predict) -> NDArray[np.float32]:
+    """Probabilities (C,) of one golden picture's bytes: decoded, transformed, predicted."""
+    image = card.eval_transform.array(decode_image(data, name="golden picture"))
+    return predict(image[np.newaxis])[0]
 
 
 def _find_card(model_dir: Path) -> Path:
@@ -387,7 +276,7 @@ def _check_files(folder: Path, values: Mapping[str, Any]) -> None:
         path = folder / _inside(name)
         if not path.is_file():
             raise ArchiveError(f"{path} is missing, though {CARD_FILE} lists it. {_UNPACK_AGAIN}")
-        if _sha256(path) != digest:
+        if digest_of(path) != digest:
             raise ArchiveError(
                 f"{path} is cut short or changed: its SHA-256 is not the one {CARD_FILE} lists. {_UNPACK_AGAIN}"
             )
@@ -401,10 +290,10 @@ def _inside(name: str) -> PurePosixPath:
     return path
 
 
-def _load_state(path: Path) -> dict[str, Tensor]:
+def _load_state(path: Path) -> dict[str, NDArray[Any]]:
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, TypeError, KeyError) as error:  # the last two: numbers of a type that numpy has not
         raise ArchiveError(f"{path} is no safetensors file ({error}).") from error
 
 
@@ -429,10 +318,13 @@ def _golden_example(folder: Path, values: Any, classes: int) -> GoldenExample:  
     return GoldenExample(name, data, probabilities)
 
 
-def _golden_mismatch(archive: Archive, example: GoldenExample, found: Tensor, worst: int, tolerance: float) -> str:
+def _golden_mismatch(
+    archive: Archive, example: GoldenExample, found: NDArray[np.float32], worst: int, tolerance: float
+) -> str:
     """What to say of a picture that is answered differently; `worst` is the class furthest off."""
     here, there = package_versions(), archive.card.versions
-    changed = [f"{name} {there.get(name)} -> {here[name]}" for name in here if there.get(name) != here[name]]
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    changed = [f"{name} {there.get(name)} -> {here.get(name, 'not installed')}" for name in names]
     return (
         f"Golden picture {archive.folder / 'golden' / example.name}: expected '{archive.card.labels[worst]}' at "
         f"{example.probabilities[worst]:.6f}, found {float(found[worst]):.6f} (tolerance {tolerance:g}). "
@@ -455,6 +347,7 @@ def _value(values: Mapping[str, Any], name: str, kinds: tuple[type, ...]) -> Any
     return values[name]
 
 
-def _sha256(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """A file's SHA-256, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

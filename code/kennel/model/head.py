@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from kennel.errors import HyperparameterError
+from kennel.model.layout import hidden_sizes
 
 
 def build_head(in_features: int, classes: int, spec: str) -> nn.Module:
@@ -13,18 +13,7 @@ def build_head(in_features: int, classes: int, spec: str) -> nn.Module:
     """
     layers: list[nn.Module] = []
     width = in_features
-    for size in _sizes(spec):
+    for size in hidden_sizes(spec):
         layers += [nn.Linear(width, size), nn.ReLU(inplace=False)]  # in place, debuggers see its output as its input
         width = size
     return nn.Sequential(*layers, nn.Linear(width, classes)) if layers else nn.Linear(width, classes)
-
-
-def _sizes(spec: str) -> list[int]:
-    if spec == "linear":
-        return []
-    parts = [part.strip() for part in spec.split(",")]
-    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise HyperparameterError(
-            f"Hyperparameter 'head' has value '{spec}'. Expected linear, or sizes such as 256,128."
-        )
-    return [int(part) for part in parts]

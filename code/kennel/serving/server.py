@@ -252,9 +252,10 @@ def _until_ready(family: _Family, watch: _Watch, folder: Path, *, wanted: int) -
 
 def _ready_line(settings: ServerSettings, java: Java, loaded: Loaded, workers: int, start_s: float) -> str:
     return (
-        f"ready: http://{settings.address}:{settings.port} backbone={loaded.model['backbone']} "
-        f"classes={loaded.model['classes']} golden={loaded.golden} workers={workers}/{settings.workers} "
-        f"timeout_s={settings.timeout_s} java={java.version} load_s={loaded.load_s} start_s={start_s:.2f}"
+        f"ready: http://{settings.address}:{settings.port} engine={settings.engine} "
+        f"backbone={loaded.model['backbone']} classes={loaded.model['classes']} golden={loaded.golden} "
+        f"workers={workers}/{settings.workers} timeout_s={settings.timeout_s} java={java.version} "
+        f"load_s={loaded.load_s} start_s={start_s:.2f}"
     )
 
 

@@ -10,6 +10,7 @@
     SAGEMAKER_MODEL_SERVER_VMARGS          Java's options, instead of the two below
     SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT   application/json: what a client without an Accept header gets
     KENNEL_LOOPBACK                        1: answer this machine only
+    KENNEL_ENGINE                          torch or onnxruntime: what computes; torch where it is installed
 
 The toolkit hands its timeout to multi-model-server, which takes it for minutes: "60" was an hour. Here it is what it
 says.
@@ -26,6 +27,7 @@ from sagemaker_inference import parameters
 
 from kennel.errors import UserError
 from kennel.paths import ml_paths
+from kennel.serving.engine_choice import choose_engine
 
 # Serial collection and the quick compiler: 0.4 s less of Java's time at the start, and less memory (measured).
 DEFAULT_VMARGS: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -49,6 +51,7 @@ class ServerSettings:
     startup_timeout_s: int
     max_request_bytes: int | None
     vmargs: tuple[str, ...]
+    engine: str
 
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> ServerSettings:
@@ -65,6 +68,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> ServerSettings:
         startup_timeout_s=_whole(environ, parameters.STARTUP_TIMEOUT_ENV, 600, 1, 3600),
         max_request_bytes=payload_mb * 2**20 or None,
         vmargs=DEFAULT_VMARGS if vmargs is None else tuple(vmargs.split()),
+        engine=choose_engine(environ),
     )
 
 

@@ -59,10 +59,10 @@ def _load(worker: Any) -> Loaded:  # noqa: ANN401  mms has no types
     model_dir = str(ml_paths().model_dir)
     worker.model_loader = MmsModelLoader()
     worker.service = worker.model_loader.load(MODEL, model_dir, HANDLER, None, 1)
-    from kennel.serving.handler import load_once  # brings torch: only now, when a failure to import it can be told
+    from kennel.serving.handler import load_once  # only now, when a failure to import it can be told
 
     engine = load_once(model_dir)
-    return Loaded(engine.description, len(engine.archive.golden), round(time.monotonic() - started, 2))
+    return Loaded(engine.description, engine.golden, round(time.monotonic() - started, 2))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor, nn
 
-from kennel.model.archive import predict_probabilities
+from kennel.model.trained import predict_probabilities
 from kennel.training.device import to_device
 from kennel.training.progress import progress_bar
 from kennel.training.stopping import StopRequest

@@ -22,8 +22,9 @@ from kennel.dataset.folders import Dataset, Example
 from kennel.hyperparameters import Hyperparameters
 from kennel.images.transforms import EvalTransform
 from kennel.metrics import final_line
-from kennel.model.archive import ClassEntry, ModelCard, package_versions, write_archive
+from kennel.model.archive import ClassEntry, ModelCard, package_versions
 from kennel.model.classifier import Classifier
+from kennel.model.trained import write_archive
 from kennel.paths import MlPaths
 from kennel.training.calibration import Calibration
 from kennel.training.evaluation import describe, predicted

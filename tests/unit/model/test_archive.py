@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,18 @@ from kennel.errors import ArchiveError, ContractError, ImageError
 from kennel.images.decode import decode_image, read_image
 from kennel.images.transforms import EvalTransform
 from kennel.model import archive as archives
+from kennel.model import trained
 from kennel.model.archive import (
     Archive,
     ClassEntry,
     ModelCard,
+    Predict,
     package_versions,
-    predict_probabilities,
     read_archive,
     replay_golden,
-    write_archive,
 )
 from kennel.model.classifier import Classifier, build_classifier
+from kennel.model.trained import array_predictor, load_classifier, predict_probabilities, write_archive
 from kennel.model.weights import load_weights
 
 BACKBONE = "shufflenet_v2_x0_5"  # the smallest there is
@@ -104,14 +106,19 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def sign(folder: Path, name: str) -> None:
     """Enters a changed file's digest in model.json, as someone who knows the format could."""
-    digest = archives._sha256(folder / name)
+    digest = archives.digest_of(folder / name)
     edit(folder, lambda values: values["files"].update({name: digest}))
 
 
 def error_of(folder: Path) -> str:
     with pytest.raises(ArchiveError) as caught:
-        read_archive(folder)
+        load_classifier(read_archive(folder))
     return str(caught.value)
+
+
+def predictor(archive: Archive, *, temperature: float | None = None) -> Predict:
+    """What a server would answer with."""
+    return array_predictor(load_classifier(archive), temperature=temperature or archive.card.temperature)
 
 
 def batch(count: int = 4, *, size_px: int = 64) -> Tensor:
@@ -125,10 +132,13 @@ def test_archive_is_what_was_written(folder: Path, model: Classifier) -> None:
     archive = read_archive(folder)
     assert archive.card == make_card()
     assert archive.card.labels == ("Akita", "Beagle", "Borzoï")
-    assert not archive.model.training
-    assert not any(weights.requires_grad for weights in archive.model.parameters())
+    found = load_classifier(archive)
+    assert not found.training
+    assert not any(weights.requires_grad for weights in found.parameters())
     expected = predict_probabilities(model, batch(), temperature=1.5)
-    assert torch.equal(archive.predict(batch()), expected)
+    assert torch.equal(predict_probabilities(found, batch(), temperature=1.5), expected)
+    assert np.array_equal(predictor(archive)(batch().numpy()), expected.numpy())
+    assert all(np.array_equal(archive.state[name], tensor.numpy()) for name, tensor in model.state_dict().items())
     assert [example.data for example in archive.golden] == list(GOLDEN)
     assert [example.name for example in archive.golden] == ["0.jpg", "1.png", "2.tif"]
 
@@ -162,6 +172,33 @@ def test_model_json_is_read_without_torch(folder: Path) -> None:
     assert found.stdout.decode().strip() == f"1 Borzoï {files}"
 
 
+def test_archive_is_read_and_checked_and_replayed_without_torch(folder: Path, model: Classifier) -> None:
+    program = (
+        "import sys; sys.modules['torch'] = sys.modules['torchvision'] = None\n"
+        "from pathlib import Path; import numpy as np\n"
+        "from kennel.model.archive import check_shapes, read_archive, replay_golden\n"
+        "archive = read_archive(Path(sys.argv[1]))\n"
+        "shapes = {name: array.shape for name, array in archive.state.items()}\n"
+        "check_shapes(archive.card, shapes, shapes)\n"
+        "answers = iter(archive.golden)\n"
+        "replay_golden(archive, lambda images: np.array([next(answers).probabilities], np.float32))\n"
+        "print(len(shapes), archive.card.labels[0])"
+    )
+    found = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, check=True)
+    assert found.stdout.decode().split() == [str(len(model.state_dict())), "Akita"]
+
+
+def test_golden_mismatch_says_which_packages_are_not_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(package: str) -> str:
+        if package == "torch":
+            raise metadata.PackageNotFoundError(package)
+        return "9.9"
+
+    monkeypatch.setattr(metadata, "version", version)
+    with pytest.raises(ArchiveError, match=r"torch 2\.15\.0 -> not installed"):
+        replay_golden(read_archive(folder), lambda _: np.zeros((1, 3), np.float32))
+
+
 def test_model_json_has_the_keys_its_documentation_shows(folder: Path) -> None:
     documented = {line.split('"')[1] for line in str(archives.__doc__).splitlines() if line.startswith('      "')}
     assert documented == set(json.loads((folder / "model.json").read_text()))
@@ -179,12 +216,12 @@ def test_archive_replaces_an_older_one(folder: Path, model: Classifier) -> None:
     assert archive.card.temperature == 2.0
     assert len(archive.golden) == 1
     assert not (folder / "golden" / "1.png").exists()
-    replay_golden(archive)
+    replay_golden(archive, predictor(archive))
 
 
 def test_archive_keeps_a_few_golden_pictures_only(model: Classifier, tmp_path: Path) -> None:
     write_archive(tmp_path, model, make_card(), golden=[picture(seed=index) for index in range(7)])
-    assert len(read_archive(tmp_path).golden) == archives.MAX_GOLDEN
+    assert len(read_archive(tmp_path).golden) == trained.MAX_GOLDEN
 
 
 def test_archive_is_read_from_one_folder_in_the_folder(folder: Path) -> None:
@@ -192,7 +229,7 @@ def test_archive_is_read_from_one_folder_in_the_folder(folder: Path) -> None:
 
 
 def test_archive_of_a_hooked_model_in_train_mode_on_another_layout_is_plain(tmp_path: Path, folder: Path) -> None:
-    hooked = read_archive(folder).model.to(memory_format=torch.channels_last).train()
+    hooked = load_classifier(read_archive(folder)).to(memory_format=torch.channels_last).train()
     hooked.head[0].register_forward_hook(lambda *_: torch.zeros(1, 8))  # changes every answer
     write_archive(tmp_path / "hooked", hooked, make_card(), golden=GOLDEN)
     assert (tmp_path / "hooked" / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
@@ -205,7 +242,7 @@ def test_archive_of_a_hooked_model_in_train_mode_on_another_layout_is_plain(tmp_
 def test_archive_leaves_the_random_generator_alone(folder: Path, model: Classifier, tmp_path: Path) -> None:
     before = torch.get_rng_state()
     write_archive(tmp_path / "again", model, make_card(), golden=GOLDEN)
-    read_archive(folder)
+    load_classifier(read_archive(folder))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -214,7 +251,7 @@ def test_archive_leaves_the_random_generator_alone(folder: Path, model: Classifi
 
 def test_golden_pictures_are_replayed(folder: Path) -> None:
     archive = read_archive(folder)
-    replay_golden(archive, tolerance=1e-6)
+    replay_golden(archive, predictor(archive), tolerance=1e-6)
     spread_of = torch.tensor([example.probabilities for example in archive.golden])
     assert (
         spread_of[0] - spread_of[1]
@@ -224,25 +261,24 @@ def test_golden_pictures_are_replayed(folder: Path) -> None:
 
 def test_golden_pictures_are_replayed_through_another_engine(folder: Path) -> None:
     archive = read_archive(folder)
-    engine = copy.deepcopy(archive.model).to(memory_format=torch.channels_last)  # as a server does to its model
-    replay_golden(archive, predict=lambda images: predict_probabilities(engine, images, temperature=1.5))
+    engine = load_classifier(archive).to(memory_format=torch.channels_last)  # as a server may do to its model
+    replay_golden(archive, array_predictor(engine, temperature=1.5))
     with pytest.raises(ArchiveError, match="Golden picture"):
-        replay_golden(archive, predict=lambda images: predict_probabilities(engine, images, temperature=3.0))
+        replay_golden(archive, array_predictor(engine, temperature=3.0))
 
 
 @pytest.mark.parametrize("change", ["weights", "transform", "temperature", "nan"])
 def test_golden_replay_refuses_other_answers(folder: Path, change: str) -> None:
     archive = read_archive(folder)
     if change in ("weights", "nan"):
-        with torch.no_grad():
-            archive.model.head[2].bias[1] += 0.5 if change == "weights" else float("nan")
+        archive.state["head.2.bias"][1] += 0.5 if change == "weights" else float("nan")
     if change == "transform":
         card = dataclasses.replace(archive.card, eval_transform=EvalTransform(64, 64))
         archive = dataclasses.replace(archive, card=card)
     if change == "temperature":
         archive = dataclasses.replace(archive, card=dataclasses.replace(archive.card, temperature=1.0))
     with pytest.raises(ArchiveError) as caught:
-        replay_golden(archive)
+        replay_golden(archive, predictor(archive))
     message = str(caught.value)
     assert f"Golden picture {folder / 'golden' / '0.jpg'}: expected '" in message
     assert "(tolerance 0.001)" in message
@@ -253,7 +289,7 @@ def test_golden_replay_names_what_was_expected_found_and_changed(folder: Path) -
     versions = {**archive.card.versions, "torch": "2.0.0"}
     archive = dataclasses.replace(archive, card=dataclasses.replace(archive.card, versions=versions))
     with pytest.raises(ArchiveError) as caught:
-        replay_golden(archive, predict=lambda _: torch.tensor([[0.0, 0.0, 1.0]]))
+        replay_golden(archive, lambda _: np.array([[0.0, 0.0, 1.0]], np.float32))
     expected = archive.golden[0].probabilities
     worst = max(range(3), key=lambda index: abs(expected[index] - (index == 2)))
     found = 1.0 if worst == 2 else 0.0
@@ -265,7 +301,8 @@ def test_golden_replay_refuses_a_picture_that_cannot_be_decoded(folder: Path) ->
     (folder / "golden" / "0.jpg").write_bytes(b"no picture")
     sign(folder, "golden/0.jpg")
     with pytest.raises(ArchiveError, match="0.jpg: golden picture is not an image"):
-        replay_golden(read_archive(folder))
+        archive = read_archive(folder)
+        replay_golden(archive, predictor(archive))
 
 
 # Not whole
@@ -328,7 +365,7 @@ def test_archive_is_the_old_one_or_refused_after_a_crash(
     else:
         archive = read_archive(folder)
         assert archive.card.temperature == (2.5 if done == 7 else 1.5)
-        replay_golden(archive)
+        replay_golden(archive, predictor(archive))
     write_archive(folder, model, make_card(temperature=3.5), golden=GOLDEN[:1])
     assert read_archive(folder).card.temperature == 3.5
     assert sorted(path.name for path in folder.iterdir()) == ["golden", "model.json", "model.safetensors"]
@@ -387,6 +424,10 @@ def test_archive_with_an_incomplete_card_is_refused(folder: Path) -> None:
 
 def test_archive_of_other_classes_than_its_tensors_is_refused(folder: Path) -> None:
     edit(folder, lambda values: values["classes"].append({"folder": "004.X", "label": "X"}))
+    assert "0.jpg has 3 probabilities for 4 classes" in error_of(folder)
+    examples = [{"file": "0.jpg", "probabilities": [0.25] * 4}]
+    (folder / "golden" / "expected.json").write_text(json.dumps({"examples": examples}))
+    sign(folder, "golden/expected.json")
     message = error_of(folder)
     assert "The tensors are not those of backbone shufflenet_v2_x0_5, head 8, 4 classes: 2 do not fit" in message
     assert "head.2.weight: expected (4, 8), found (3, 8)" in message
@@ -458,7 +499,7 @@ def test_write_refuses_golden_bytes_that_are_no_picture(model: Classifier, tmp_p
 
 
 def test_write_refuses_a_model_that_gives_no_numbers(folder: Path, tmp_path: Path) -> None:
-    broken = read_archive(folder).model
+    broken = load_classifier(read_archive(folder))
     broken.head[2].weight[0, 0] = float("inf")
     with pytest.raises(ArchiveError, match="probabilities that are no numbers: the training diverged"):
         write_archive(tmp_path / "broken", broken, make_card(), golden=GOLDEN)
@@ -529,11 +570,11 @@ def test_archive_of_real_weights_answers_photos_as_before(shared: Path, tmp_path
     files = sorted((shared / "data" / "photos").glob("*.JPEG"))[:4]
     card = make_card(backbone="resnet18", head="linear", eval_transform=EvalTransform.for_size(224))
     write_archive(tmp_path, model.eval(), card, golden=[file.read_bytes() for file in files])
-    archive: Archive = read_archive(tmp_path)
-    replay_golden(archive, tolerance=1e-6)
-    images = torch.stack([card.eval_transform(read_image(file)) for file in files])
-    stored = torch.tensor([example.probabilities for example in archive.golden])
-    assert (archive.predict(images) - stored).abs().max() < 1e-5
+    archive = read_archive(tmp_path)
+    replay_golden(archive, predictor(archive), tolerance=1e-6)
+    images = np.stack([card.eval_transform.array(read_image(file)) for file in files])
+    stored = np.array([example.probabilities for example in archive.golden])
+    assert np.abs(predictor(archive)(images) - stored).max() < 1e-5
     assert decode_image(archive.golden[0].data).size == read_image(files[0]).size
 
 
