@@ -6,6 +6,7 @@ A test that asks for `docker_engine` is skipped where no Docker answers, or fail
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 
 import docker
 import pytest
@@ -22,7 +23,7 @@ def docker_engine() -> Iterator[docker.DockerClient]:
         client.ping()
     except DockerException as error:
         absent("docker", f"no Docker Engine answers ({error})")
-    with client:
+    with closing(client):
         yield client
 
 
