@@ -16,6 +16,7 @@ from kennel.errors import DataError, KennelError, UserError
 from kennel.hyperparameters import read_assignments, table
 
 PLACES = ("local",)
+PLACES_TO_PUSH = "REG: else KENNEL_REGISTRY, else ECR_REGISTRY, else ECR of this AWS account and region."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -137,11 +138,32 @@ def delete(arguments: argparse.Namespace) -> None:
     print("\n".join(deleted) or "nothing to delete")
 
 
+def build(arguments: argparse.Namespace) -> None:
+    from kennel.delivery.build import BuildRequest, build
+
+    build(
+        BuildRequest(
+            which=arguments.which,
+            is_cpu=arguments.cpu,
+            base_image=arguments.base_image,
+            weights=tuple(arguments.weights),
+            tag=arguments.tag,
+            cache_from=tuple(arguments.cache_from),
+        )
+    )
+
+
 def conformance(arguments: argparse.Namespace) -> int:
     """Prints what SageMaker would make of each image; status 1 when one of them does not conform."""
     from kennel.conformance import command
 
     return command.run(arguments)
+
+
+def push(arguments: argparse.Namespace) -> None:
+    from kennel.delivery import push_command
+
+    push_command.run(arguments)
 
 
 def local_start(arguments: argparse.Namespace) -> None:
@@ -250,6 +272,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_endpoint_verbs(verbs)
     _add_local_verbs(verbs)
     _add_image_verbs(verbs)
+    _add_push_verb(verbs)
     return parser
 
 
@@ -345,6 +368,25 @@ def _add_local_verbs(verbs: Any) -> None:  # noqa: ANN401
 
 
 def _add_image_verbs(verbs: Any) -> None:  # noqa: ANN401
+    verb = _add_verb(verbs, "build", build, "builds the images kennel-train:TAG and kennel-serve:TAG")
+    verb.add_argument("which", choices=("train", "serve", "all"), nargs="?", default="all", help="(all)")
+    verb.add_argument(
+        "--cpu",
+        action="store_true",
+        help="kennel-serve:TAG-cpu, without torch and CUDA, for CPU instances and serverless endpoints",
+    )
+    verb.add_argument(
+        "--base-image", metavar="IMAGE", help="a Debian or Ubuntu with Python 3.11 or 3.12 (NVIDIA's CUDA base)"
+    )
+    _add_repeated(
+        verb,
+        "--weights",
+        "FILE",
+        "pretrained weights to put into the training image, so that jobs need no network",
+        type=Path,
+    )
+    verb.add_argument("--tag", help=f"({__version__})")
+    _add_repeated(verb, "--cache-from", "IMAGE", "an image to take unchanged layers from")
     verb = _add_verb(
         verbs,
         "conformance",
@@ -363,6 +405,9 @@ def _add_image_verbs(verbs: Any) -> None:  # noqa: ANN401
     _add_repeated(verb, "--only", "CHECK", "a check or a group such as `train.`; what it needs runs too")
     _add_repeated(verb, "--skip", "CHECK", "a check or a group to leave out")
     verb.add_argument("--memory-mb", type=int, metavar="N", help="run every container under this limit")
+    verb.add_argument(
+        "--stop-grace", type=float, metavar="SECONDS", help="from SIGTERM to SIGKILL (SageMaker's: train 120, serve 30)"
+    )
     verb.add_argument("--json", type=Path, metavar="FILE", help="the report as JSON")
     verb.add_argument("--junit", type=Path, metavar="FILE", help="the report as JUnit XML")
     verb.add_argument("--logs", type=Path, metavar="DIR", help="keep the containers' logs there")
@@ -370,6 +415,27 @@ def _add_image_verbs(verbs: Any) -> None:  # noqa: ANN401
 
 def _add_repeated(verb: argparse.ArgumentParser, option: str, metavar: str, text: str, **more: Any) -> None:  # noqa: ANN401
     verb.add_argument(option, action="append", default=[], metavar=metavar, help=f"{text}; as often as needed", **more)
+
+
+def _add_push_verb(verbs: Any) -> None:  # noqa: ANN401
+    verb = _add_verb(
+        verbs,
+        "push",
+        push,
+        "puts built images into a registry, under the commit they were built from",
+        epilog=PLACES_TO_PUSH,
+    )
+    verb.add_argument("which", choices=("train", "serve", "all"), nargs="?", default="all", help="(all)")
+    verb.add_argument("--cpu", action="store_true", help="only the serving image for CPUs")
+    verb.add_argument("--registry", metavar="REG", help="a registry, such as 127.0.0.1:5000 or registry.example/team")
+    verb.add_argument("--tag", help=f"of the images on this machine ({__version__})")
+    verb.add_argument("--allow-dirty", action="store_true", help="images of uncommitted files too, as ...-dirty")
+    verb.add_argument("--cache-tag", metavar="TAG", help="a second, movable name, for the next build's --cache-from")
+    verb.add_argument("--digests", type=Path, metavar="FILE", help="write {image: reference by digest} as JSON")
+    verb.add_argument("--dry-run", action="store_true", help="check and print everything, push nothing")
+    only = verb.add_mutually_exclusive_group()
+    only.add_argument("--login", action="store_true", help="only log docker in to ECR, for a build's --cache-from")
+    only.add_argument("--delete", metavar="REFERENCE", help="only take this image out of its registry")
 
 
 def _add_place(verb: argparse.ArgumentParser) -> None:

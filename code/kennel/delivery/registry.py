@@ -198,6 +198,14 @@ class Registry:
         config = content.get("config", {}).get("digest")
         return Manifest(str(image), kind, digest, content, self._config(image, config) if config else {})
 
+    def put_tag(self, image: Reference, tag: str) -> None:
+        """Gives a stored manifest one more tag, moving it from another; no layer is sent."""
+        stored = self._ask("GET", image.repository, f"manifests/{image.name}", accept=ACCEPT)
+        if stored is None:
+            raise RegistryError(f"{image} is not in the registry, so it cannot be tagged '{tag}'", status=404)
+        kind = stored.headers.get("Content-Type", DOCKER_MANIFEST)
+        self._ask("PUT", image.repository, f"manifests/{tag}", accept=kind, body=stored.content, body_type=kind)
+
     def delete(self, image: Reference, digest: str) -> None:
         """Takes the manifest with all its tags away; its layers go at the registry's next clean-up."""
         if self._ask("DELETE", image.repository, f"manifests/{digest}", accept=ACCEPT) is None:
@@ -211,13 +219,16 @@ class Registry:
             raise RegistryError(f"{image}: its configuration is not what its digest {digest} says")
         return _json(answer, what=f"the configuration of {image}")
 
-    def _ask(self, method: str, repository: str, path: str, *, accept: str) -> requests.Response | None:
+    def _ask(
+        self, method: str, repository: str, path: str, *, accept: str, body: bytes = b"", body_type: str = ""
+    ) -> requests.Response | None:
         """The registry's answer, logging in where it asks for it; None for 404."""
         url = urljoin(self._base, f"{repository}/{path}")
-        answer = self._send(method, url, accept, self._authorization.get(repository, ""))
+        headers = {"Accept": accept} | ({"Content-Type": body_type} if body else {})
+        answer = self._send(method, url, headers, body, self._authorization.get(repository, ""))
         if answer.status_code == 401:
             self._authorization[repository] = self._log_in(answer.headers.get("WWW-Authenticate", ""))
-            answer = self._send(method, url, accept, self._authorization[repository])
+            answer = self._send(method, url, headers, body, self._authorization[repository])
         if answer.status_code == 404:
             return None
         if answer.status_code in (401, 403):
@@ -229,10 +240,12 @@ class Registry:
             raise RegistryError(f"{url}: {answer.status_code} {_reason(answer)}", status=answer.status_code)
         return answer
 
-    def _send(self, method: str, url: str, accept: str, authorization: str) -> requests.Response:
+    def _send(
+        self, method: str, url: str, headers: dict[str, str], body: bytes, authorization: str
+    ) -> requests.Response:
         try:
             return self._session.request(
-                method, url, headers={"Accept": accept}, auth=_Header(authorization), timeout=_TIMEOUT_S
+                method, url, headers=headers, data=body, auth=_Header(authorization), timeout=_TIMEOUT_S
             )
         except requests.RequestException as error:
             raise RegistryError(f"Registry {self.host} does not answer: {error}") from error
