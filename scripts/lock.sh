@@ -35,12 +35,13 @@ compile dev.txt pyproject.toml --all-extras "${upgrade[@]}"
 cut local.txt "torch train serve launch"
 
 # The images: common.txt is what both have, in layers that they share; train.txt and serve.txt are what each adds.
-# common-cpu.txt takes common.txt's place in the serving image without torch.
+# common-cpu.txt takes common.txt's place in the serving image without torch. Left out is triton, 1 GB: only torch.compile
+# on a GPU uses it, with a C compiler that the images do not have.
 cut train.txt "torch train"
 cut serve.txt "torch serve java"
 mapfile -t only_train < <(comm -23 <(names train.txt) <(names serve.txt) | without)
 mapfile -t common < <(comm -12 <(names train.txt) <(names serve.txt) | without)
-cut common.txt "torch train" "${only_train[@]}"
+cut common.txt "torch train" "${only_train[@]}" --no-emit-package=triton
 cut train.txt "torch train" "${common[@]}"
 cut serve.txt "torch serve java" "${common[@]}"
 mapfile -t only_serve < <(names serve.txt | without)
