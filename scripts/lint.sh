@@ -10,7 +10,7 @@ fi
 "$root/scripts/install.sh" --dev
 cd "$root"
 bin=$root/.venv/bin
-shell=(scripts/*.sh .ci/run)
+shell=(scripts/*.sh tests/images/*.sh .ci/run)
 
 if [[ ${1:-} == --fix ]]; then
   "$bin/ruff" format
