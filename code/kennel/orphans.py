@@ -7,6 +7,7 @@ toolkit leaves its script behind, a killed server its java, and a killed java it
 import ctypes
 import os
 import signal
+from collections.abc import Container
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -29,6 +30,21 @@ def die_with_parent(parent: int | None = None) -> None:
 def adopt_orphans() -> None:
     """From now on a descendant whose parent has ended becomes this process's child, which can wait for it."""
     _call(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def reap_orphans(*, except_for: Container[int]) -> None:
+    """Waits for the children that have ended, which have no place to be zombies in.
+
+    except_for: process ids that somebody else here waits for; one of them that has ended may stand before the others.
+    """
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid in except_for:
+            return
+        os.waitpid(ended.si_pid, 0)
 
 
 def _call(option: int, value: int) -> None:

@@ -34,6 +34,9 @@ from kennel.serving.settings import ServerSettings
 MODEL: Final = "model"
 WORKER_LIFELINE: Final = "worker.lifeline"
 STANDIN_LIFELINE: Final = "standin.lifeline"
+NURSERY_LIFELINE: Final = "nursery.lifeline"
+GATEWAY_LIFELINE: Final = "gateway.lifeline"
+PULSE: Final = "pulse"
 # Java's name for the socket of its first backend, which is the only one.
 WORKER_SOCKET: Final = ".mms.sock.9000"
 _MANAGEMENT: Final = "management.sock"
@@ -106,6 +109,16 @@ def worker_command(folder: Path) -> list[str]:
     return [sys.executable, "-P", "-m", "kennel.serving.worker", str(folder)]
 
 
+def nursery_command(folder: Path) -> list[str]:
+    """What starts the process that models are forked from."""
+    return [sys.executable, "-P", "-m", "kennel.serving.nursery", str(folder)]
+
+
+def gateway_command(folder: Path) -> list[str]:
+    """What starts the HTTP side of a server of many models."""
+    return [sys.executable, "-P", "-m", "kennel.serving.gateway", str(folder)]
+
+
 def java_command(folder: Path, settings: ServerSettings, java: Java) -> list[str]:
     """What starts multi-model-server on `write_files`' folder, where the worker's socket is by then."""
     return [
@@ -162,7 +175,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _properties(folder: Path, settings: ServerSettings) -> dict[str, str | int]:
-    properties: dict[str, str | int] = {
+    return {
         "inference_address": f"http://{settings.address}:{settings.port}",
         "management_address": f"unix:{folder / _MANAGEMENT}",
         "default_service_handler": _HANDLER,
@@ -176,10 +189,8 @@ def _properties(folder: Path, settings: ServerSettings) -> dict[str, str | int]:
         "blacklist_env_vars": "PYTHONPATH",
         "metric_time_interval": 2**31 - 1,
         "enable_envvars_config": "false",
+        "max_request_size": settings.max_request_bytes,
     }
-    if settings.max_request_bytes:
-        properties["max_request_size"] = settings.max_request_bytes
-    return properties
 
 
 def _quiet_java(java: Java) -> list[str]:

@@ -21,8 +21,9 @@ from typing import Any, Protocol
 
 import inference
 from kennel.serving.engine import Engine
+from kennel.serving.reply import Reply, error_reply
 from kennel.serving.request import RequestError
-from kennel.serving.response import Reply, choose_media_type, default_media_type, render_error, render_fault
+from kennel.serving.response import choose_media_type, default_media_type, render_error, render_fault
 
 
 class Context(Protocol):
@@ -43,7 +44,7 @@ def handle(data: Sequence[Mapping[str, Any]] | None, context: Context) -> list[b
     engine = load_once(str(context.system_properties["model_dir"]))
     if data is None:
         return None
-    replies = [_answer(each.get("body"), context.get_all_request_header(i), engine) for i, each in enumerate(data)]
+    replies = [answer(each.get("body"), context.get_all_request_header(i), engine) for i, each in enumerate(data)]
     for index, reply in enumerate(replies):
         context.set_response_status(reply.status, HTTPStatus(reply.status).phrase, index)
         context.set_response_content_type(index, reply.content_type)
@@ -57,7 +58,7 @@ def load_once(model_dir: str) -> Engine:
     return inference.model_fn(model_dir)
 
 
-def _answer(body: bytes | None, headers: Mapping[str, Any], engine: Engine) -> Reply:
+def answer(body: bytes | None, headers: Mapping[str, Any], engine: Engine) -> Reply:
     """The reply to one request; never raises, because a worker must outlive whatever it is sent.
 
     body: None where multi-model-server took the body apart itself, which it does to forms.
@@ -70,6 +71,10 @@ def _answer(body: bytes | None, headers: Mapping[str, Any], engine: Engine) -> R
         return Reply(200, content, content_type)
     except RequestError as error:
         return render_error(error)
+    except MemoryError:
+        return error_reply(
+            507, "out_of_memory", "Memory does not suffice for this request. Send fewer or smaller images."
+        )
     except Exception:
         return _fault()
 

@@ -22,6 +22,11 @@ class Loaded:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """The process can do its work, without having a model yet."""
+
+
+@dataclass(frozen=True)
 class Failed:
     """The model cannot be served: why, for a person, and the exit status that goes with it."""
 
@@ -34,6 +39,9 @@ class Ended:
     """The process at the other end is gone."""
 
 
+Message = Loaded | Ready | Failed | Ended
+
+
 class LifelineReader:
     """The supervisor's end. `fd` is for a selector: `read` is called when it is readable."""
 
@@ -42,7 +50,7 @@ class LifelineReader:
         self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         self._received = b""
 
-    def read(self) -> Loaded | Failed | Ended | None:
+    def read(self) -> Message | None:
         """The next message; None while it is incomplete."""
         chunk = os.read(self.fd, 65536)
         self._received += chunk
@@ -51,6 +59,8 @@ class LifelineReader:
             return None if chunk else Ended()
         self._received = rest
         message = json.loads(line)
+        if not message:
+            return Ready()
         return Failed(**message) if "reason" in message else Loaded(**message)
 
     def close(self) -> None:
@@ -63,9 +73,11 @@ class LifelineWriter:
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
 
-    def tell(self, message: Loaded | Failed) -> None:
+    def tell(self, message: Loaded | Ready | Failed) -> None:
         os.write(self._fd, json.dumps(asdict(message)).encode() + b"\n")
 
     def drop(self) -> None:
         """Closes this process's copy: a worker that is forked must not hold its parent's lifeline."""
-        os.close(self._fd)
+        if self._fd >= 0:  # a fork of a fork has none
+            os.close(self._fd)
+            self._fd = -1

@@ -13,28 +13,20 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 from sagemaker_inference import content_types, parameters
 
 from kennel.errors import UserError
 from kennel.serving.engine import Answer, Prediction
+from kennel.serving.reply import Reply, error_reply, json_reply
 from kennel.serving.request import RequestError, media_type
 
 JSON_LINES: Final = "application/jsonlines"
 NDJSON: Final = "application/x-ndjson"
 # In the order of preference where a client accepts several alike.
 ACCEPTED: Final = (content_types.JSON, JSON_LINES, NDJSON, content_types.CSV)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One HTTP answer."""
-
-    status: int
-    body: bytes
-    content_type: str
 
 
 def default_media_type(environ: Mapping[str, str] = os.environ) -> str:
@@ -73,22 +65,19 @@ def render(answer: Answer, media: str) -> Reply:
         lines = (json.dumps(_prediction(each), ensure_ascii=False) for each in answer.predictions)
         return Reply(200, "".join(f"{line}\n" for line in lines).encode(), media)
     content = {"predictions": [_prediction(each) for each in answer.predictions], "model": dict(answer.model)}
-    return Reply(200, _json(content), media)
+    return json_reply(content)
 
 
 def render_error(error: RequestError) -> Reply:
     """A client's fault, without a traceback."""
-    content: dict[str, Any] = {"code": error.code, "message": str(error)}
-    if error.index is not None:
-        content["index"] = error.index
-    return Reply(error.status, _json({"error": content}), content_types.JSON)
+    where = {} if error.index is None else {"index": error.index}
+    return error_reply(error.status, error.code, str(error), **where)
 
 
 def render_fault(fault_id: str) -> Reply:
     """Our own fault: the client gets the id under which the log has the traceback, and no more."""
     message = f"The server failed on this request. Its log has the reason under the id {fault_id}."
-    content = {"error": {"code": "internal_error", "message": message, "id": fault_id}}
-    return Reply(500, _json(content), content_types.JSON)
+    return error_reply(500, "internal_error", message, id=fault_id)
 
 
 def _media_range(part: str) -> tuple[str, float]:
@@ -118,7 +107,3 @@ def _csv(predictions: Sequence[Prediction]) -> bytes:
     writer.writerow(("label", "probability"))
     writer.writerows((each.label, each.probability) for each in predictions)
     return text.getvalue().encode()
-
-
-def _json(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, ensure_ascii=False).encode()

@@ -14,10 +14,25 @@ the workers. Until then a connection is refused, which SageMaker takes for "not 
 more than it did. (A plugin in Java could mend /ping too, but would need a compiler at every change and a binary in
 the repository. A proxy in front would cost every request a copy, and be one more thing to die.)
 
-**When it ends.** On SIGTERM or SIGINT: java, then the workers; exit status 0. When the model cannot be served or any
-of the three processes ends (multi-model-server would serve on without): everything is ended, the last line on stderr
-is `ERROR ...` with the reason, and the exit status is not 0, so that the platform starts the container again. When
-`serve` itself is killed with SIGKILL, the kernel kills its children, and theirs (kennel.orphans).
+**When it ends.** On SIGTERM or SIGINT: when no worker has been at a request for a moment, 25 s later at most
+(SageMaker kills after 30 s); then java and the workers; exit status 0. A second signal does not wait.
+Nobody but Java can close Java's port, so a request that comes meanwhile is answered, too. When the model cannot be
+served, any of the three processes ends (multi-model-server would serve on without), or all workers hang
+(kennel.serving.vitals): everything is ended, the last line on stderr is `ERROR ...` with the reason, and the exit
+status is not 0, so that the platform starts the container again. When `serve` itself is killed with SIGKILL, the kernel
+kills its children, and theirs (kennel.orphans). As a container's first process it reaps every orphan.
+
+**Many models.** With SAGEMAKER_MULTI_MODEL=true there is neither java nor a model at the start:
+
+    serve ─┬─ python nursery: has imported all that a model needs (kennel.serving.nursery)
+           │    └── python keeper: a fork of it for each model that is loaded, and under it the model's workers
+           └─ python gateway: HTTP, and the models' workers behind it (kennel.serving.gateway)
+
+The port opens when the nursery is ready; on SIGTERM it closes, and what is under way is answered. A model that is lost
+costs that model; the end of the nursery or the gateway ends the container as above.
+
+**What stays multi-model-server's own.** A body over the limit gets its bare 413, because only code in Java could answer
+before the body was read. GET /invocations is 400 (no picture), not 405: workers are not told the method.
 """
 
 import errno
@@ -28,31 +43,43 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from kennel.errors import ContractError, KennelError, UserError
-from kennel.orphans import adopt_orphans, die_with_parent
+from kennel.orphans import adopt_orphans, die_with_parent, reap_orphans
 from kennel.serving.frontend import (
+    GATEWAY_LIFELINE,
+    NURSERY_LIFELINE,
+    PULSE,
     STANDIN_LIFELINE,
     WORKER_LIFELINE,
     environment,
+    gateway_command,
     java_command,
+    nursery_command,
     private_folder,
     ready_workers,
     worker_command,
     write_files,
 )
 from kennel.serving.java import Java, find_java
-from kennel.serving.lifeline import Ended, Failed, LifelineReader, Loaded
+from kennel.serving.lifeline import Ended, Failed, LifelineReader, Loaded, Message, Ready
+from kennel.serving.pulse import PulseReader
 from kennel.serving.settings import ServerSettings, read_settings
+from kennel.serving.vitals import LOOK_S, Vitals
 
 # After as long multi-model-server gives up a model that it cannot get, and serves without: it must not come to that.
 _JAVA_DEADLINE_S: Final = 55.0
-# SageMaker kills 30 s after SIGTERM; java takes under a second.
-_END_DEADLINE_S: Final = 10.0
+# SageMaker kills 30 s after SIGTERM; java takes under a second, and a gateway as long as its requests (25 s at most).
+_END_DEADLINE_S: Final = 3.0
+_GATEWAY_END_DEADLINE_S: Final = 26.0
+_DRAIN_S: Final = 25.0
+# Nobody at work for as long: the answers are out, and no further request was on its way through Java.
+_QUIET_S: Final = 0.3
 _MEMORY: Final = "If memory ran out, use a larger instance, or set SAGEMAKER_MODEL_SERVER_WORKERS lower."
 
 
@@ -70,23 +97,77 @@ def main() -> None:
 
 def serve(settings: ServerSettings) -> None:
     """Serves until a signal says stop (_Stopped) or something is wrong (KennelError); leaves nothing running."""
-    started = time.monotonic()
     with _Watch() as watch:
-        java = find_java()
-        _check_model_dir(settings.model_dir)
-        _check_port(settings)
+        if settings.is_multi_model:
+            _check_port(settings)
+        else:
+            java = find_java()
+            _check_model_dir(settings.model_dir)
+            _check_port(settings)
         adopt_orphans()
         with private_folder() as folder, _Family(folder) as family:
-            write_files(folder, settings)
-            watch.listen(folder / WORKER_LIFELINE)
-            family.start("The worker", worker_command(folder))
-            loaded = _until_loaded(family, watch, settings.startup_timeout_s)
-            watch.listen(folder / STANDIN_LIFELINE)
-            family.start("multi-model-server (java)", java_command(folder, settings, java))
-            workers = _until_ready(family, watch, folder, wanted=settings.workers)
-            print(_ready_line(settings, java, loaded, workers, time.monotonic() - started), flush=True)
-            while True:
-                family.check(watch.next(None))
+            if settings.is_multi_model:
+                _serve_many(settings, watch, folder, family)
+            else:
+                _serve_one(settings, watch, folder, family, java)
+
+
+def _serve_one(settings: ServerSettings, watch: "_Watch", folder: Path, family: "_Family", java: Java) -> None:
+    started = time.monotonic()
+    write_files(folder, settings)
+    watch.listen(folder / WORKER_LIFELINE)
+    family.start("The worker", worker_command(folder))
+    loaded = _until_told(Loaded, family, watch, settings.startup_timeout_s)
+    watch.listen(folder / STANDIN_LIFELINE)
+    family.start("multi-model-server (java)", java_command(folder, settings, java))
+    workers = _until_ready(family, watch, folder, wanted=settings.workers)
+    print(_ready_line(settings, java, loaded, workers, time.monotonic() - started), flush=True)
+    with closing(PulseReader(folder / PULSE)) as pulse:
+        try:
+            _stay(settings, family, watch, pulse)
+        except _Stopped:
+            _drain(family, watch, pulse)
+            raise
+
+
+def _serve_many(settings: ServerSettings, watch: "_Watch", folder: Path, family: "_Family") -> None:
+    started = time.monotonic()
+    watch.listen(folder / NURSERY_LIFELINE)
+    family.start("The nursery", nursery_command(folder))
+    _until_told(Ready, family, watch, settings.startup_timeout_s)
+    watch.listen(folder / GATEWAY_LIFELINE)
+    family.start("The gateway", gateway_command(folder), end_deadline_s=_GATEWAY_END_DEADLINE_S, prints=True)
+    _until_told(Ready, family, watch, settings.startup_timeout_s)
+    print(
+        f"ready: http://{settings.address}:{settings.port} multi_model=true engine={settings.engine} "
+        f"workers={settings.workers} timeout_s={settings.timeout_s} start_s={time.monotonic() - started:.2f}",
+        flush=True,
+    )
+    while True:
+        family.check(watch.next(None))
+
+
+def _stay(settings: ServerSettings, family: "_Family", watch: "_Watch", pulse: PulseReader) -> None:
+    """Raises what ends the server."""
+    with closing(Vitals(pulse, settings.port, timeout_s=settings.timeout_s)) as vitals:
+        next_look = time.monotonic() + LOOK_S
+        while True:
+            family.check(watch.next(max(0.0, next_look - time.monotonic())))
+            if time.monotonic() >= next_look:
+                vitals.look()
+                next_look = time.monotonic() + LOOK_S
+
+
+def _drain(family: "_Family", watch: "_Watch", pulse: PulseReader) -> None:
+    """Returns when no worker has been at work for a moment, or need not be waited for any longer."""
+    last_busy = started = time.monotonic()
+    signals = watch.stops
+    while (now := time.monotonic()) < min(started + _DRAIN_S, last_busy + _QUIET_S):
+        if watch.stops > signals or family.has_ended():
+            return
+        if pulse.is_busy():
+            last_busy = now
+        time.sleep(0.01)
 
 
 class _Stopped(Exception):
@@ -102,10 +183,13 @@ class _ServingError(KennelError):
 
 
 class _Watch:
-    """What the supervisor waits for, in one place: signals (also that a child has ended) and the two lifelines."""
+    """What the supervisor waits for, in one place: signals (also that a child has ended) and the two lifelines.
+
+    stops: how many signals have asked to stop.
+    """
 
     def __init__(self) -> None:
-        self._stop = False
+        self.stops = 0
         self._lifelines: dict[int, LifelineReader] = {}
         self._wakeup, self._signalled = socket.socketpair()
         self._selector = selectors.DefaultSelector()
@@ -136,18 +220,18 @@ class _Watch:
         self._lifelines[reader.fd] = reader
         self._selector.register(reader.fd, selectors.EVENT_READ)
 
-    def next(self, timeout_s: float | None) -> Loaded | Failed | Ended | None:
+    def next(self, timeout_s: float | None) -> Message | None:
         """The next message; None after `timeout_s` or any signal. Raises _Stopped."""
         ready = {key.fd for key, _ in self._selector.select(timeout_s)}
         if self._wakeup.fileno() in ready:
             self._wakeup.recv(4096)
-        if self._stop:
+        if self.stops:
             raise _Stopped
         messages = (reader.read() for fd, reader in self._lifelines.items() if fd in ready)
         return next((each for each in messages if each), None)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
-        self._stop = True
+        self.stops += 1
 
 
 class _Family:
@@ -156,6 +240,7 @@ class _Family:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._end_deadlines_s: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -163,25 +248,32 @@ class _Family:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in reversed(self._processes.values()):
-            _end(process)
-        _ignoring_absence(_wait_for_all)
+        for name, process in reversed(self._processes.items()):
+            _end(process, self._end_deadlines_s[name])
+        _wait_for_all()
 
-    def start(self, name: str, command: Sequence[str]) -> None:
-        """Starts a process in a group of its own. What it prints to stdout is kept for when it fails."""
-        with open(self._folder / "stdout", "ab") as stdout:
+    def start(
+        self, name: str, command: Sequence[str], *, end_deadline_s: float = _END_DEADLINE_S, prints: bool = False
+    ) -> None:
+        """Starts a process in a group of its own.
+
+        prints: to our stdout; else what it prints is kept for when it fails.
+        """
+        self._end_deadlines_s[name] = end_deadline_s
+        with open(self._folder / "stdout", "ab") as kept:
             self._processes[name] = subprocess.Popen(
                 command,
                 cwd=self._folder,
                 env=environment(self._folder),
                 stdin=subprocess.DEVNULL,
-                stdout=stdout,
+                stdout=None if prints else kept,
                 process_group=0,
                 preexec_fn=die_with_parent,  # this process has no threads, which is what makes it safe
             )
 
-    def check(self, message: Loaded | Failed | Ended | None) -> None:
+    def check(self, message: Message | None) -> None:
         """Raises KennelError when the server cannot go on."""
+        reap_orphans(except_for=[process.pid for process in self._processes.values()])
         if isinstance(message, Failed):
             raise _ServingError(message.reason, message.exit_status)
         name, status = self._ended(1.0 if isinstance(message, Ended) else 0.0)
@@ -192,6 +284,10 @@ class _Family:
             raise KennelError(f"{name} ended by itself with status {status}. Its reason is above.")
         if isinstance(message, Ended):
             raise KennelError(f"A process that multi-model-server needs was killed. {_MEMORY}")
+
+    def has_ended(self) -> bool:
+        """Whether any of them has."""
+        return self._ended(0.0)[1] is not None
 
     def _ended(self, grace_s: float) -> tuple[str, int | None]:
         """A process that has ended, with its status. A process's lifeline ends a moment before it does itself."""
@@ -226,12 +322,15 @@ def _check_port(settings: ServerSettings) -> None:
             ) from error
 
 
-def _until_loaded(family: _Family, watch: _Watch, timeout_s: float) -> Loaded:
-    """What the worker says of the model it loaded."""
+_Told = TypeVar("_Told", Loaded, Ready)
+
+
+def _until_told(kind: type[_Told], family: _Family, watch: _Watch, timeout_s: float) -> _Told:
+    """What a process says once it can do its work."""
     deadline = time.monotonic() + timeout_s
     while (left_s := deadline - time.monotonic()) > 0:
         message = watch.next(left_s)
-        if isinstance(message, Loaded):
+        if isinstance(message, kind):
             return message
         family.check(message)
     raise KennelError(
@@ -259,25 +358,25 @@ def _ready_line(settings: ServerSettings, java: Java, loaded: Loaded, workers: i
     )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], deadline_s: float) -> None:
     """Ends a process and its group: it may end in its own way, the rest is killed."""
     process.terminate()
     try:
-        process.wait(_END_DEADLINE_S)
+        process.wait(deadline_s)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    _ignoring_absence(lambda: os.killpg(process.pid, signal.SIGKILL))
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait_for_all() -> None:
-    """Returns when every orphan of theirs, now a child of this process, is gone."""
-    while True:
-        os.wait()
+    """Returns when every orphan of theirs, now a child of this process, is gone.
 
-
-def _ignoring_absence(action: Callable[[], None]) -> None:
-    try:
-        action()
-    except (ProcessLookupError, ChildProcessError):
-        return
+    In a container also others' orphans come here, which nobody ends: they are not waited for long.
+    """
+    deadline = time.monotonic() + _END_DEADLINE_S
+    with suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.005)

@@ -22,8 +22,9 @@ from mms.model_service_worker import MXNetModelServiceWorker
 from kennel.errors import KennelError
 from kennel.orphans import die_with_parent
 from kennel.paths import ml_paths
-from kennel.serving.frontend import MODEL, WORKER_LIFELINE, WORKER_SOCKET
+from kennel.serving.frontend import MODEL, PULSE, WORKER_LIFELINE, WORKER_SOCKET
 from kennel.serving.lifeline import Failed, LifelineWriter, Loaded
+from kennel.serving.pulse import Pulse
 
 HANDLER: Final = "kennel.serving.handler"
 
@@ -45,6 +46,7 @@ def main(folder: Path) -> None:
         traceback.print_exc()
         lifeline.tell(Failed(f"Unexpected {type(error).__name__}: {error}", 1))
         sys.exit(1)
+    _let_beat(worker.service, Pulse(folder / PULSE))
     lifeline.tell(loaded)
     worker.run_server()
 
@@ -63,6 +65,17 @@ def _load(worker: Any) -> Loaded:  # noqa: ANN401  mms has no types
 
     engine = load_once(model_dir)
     return Loaded(engine.description, engine.golden, round(time.monotonic() - started, 2))
+
+
+def _let_beat(service: Any, pulse: Pulse) -> None:  # noqa: ANN401  mms has no types
+    """From now on the supervisor can see whether a request is being answered."""
+    predict = service.predict
+
+    def predict_with_a_beat(batch: Any) -> Any:  # noqa: ANN401  mms has no types
+        with pulse.beat():
+            return predict(batch)
+
+    service.predict = predict_with_a_beat
 
 
 if __name__ == "__main__":

@@ -10,8 +10,33 @@ from kennel.serving.settings import DEFAULT_VMARGS, default_workers, read_settin
 def test_defaults_are_sagemakers(tmp_path: Path) -> None:
     settings = read_settings({})
     assert (settings.model_dir, settings.address, settings.port) == (Path("/opt/ml/model"), "0.0.0.0", 8080)  # noqa: S104
-    assert (settings.timeout_s, settings.max_request_bytes, settings.vmargs) == (60, None, DEFAULT_VMARGS)
+    assert (settings.timeout_s, settings.max_request_bytes, settings.vmargs) == (60, 6_553_500, DEFAULT_VMARGS)
     assert settings.workers >= 1
+    assert not settings.is_multi_model
+
+
+def test_many_models_have_a_worker_each_unless_told_otherwise() -> None:
+    many = {"SAGEMAKER_MULTI_MODEL": "True", "SAGEMAKER_BASE_DIR": "/runs/ml"}
+    settings = read_settings(many)
+    assert (settings.is_multi_model, settings.workers, settings.models_dir) == (True, 1, Path("/runs/ml/models"))
+    assert read_settings(many | {"SAGEMAKER_MODEL_SERVER_WORKERS": "2"}).workers == 2
+
+
+def test_a_switch_that_is_neither_is_named() -> None:
+    with pytest.raises(UserError, match="SAGEMAKER_MULTI_MODEL is 'yes'. Expected true or false."):
+        read_settings({"SAGEMAKER_MULTI_MODEL": "yes"})
+
+
+@pytest.mark.parametrize(("value", "limit"), [("", 6_553_500), ("0", 100 * 2**20), ("6", 6 * 2**20)])
+def test_batch_transforms_variables_do_no_harm(value: str, limit: int) -> None:
+    batch = {
+        "SAGEMAKER_BATCH": "true",
+        "SAGEMAKER_BATCH_STRATEGY": "MULTI_RECORD",
+        "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "8",
+        "SAGEMAKER_MAX_PAYLOAD_IN_MB": value,
+        "SAGEMAKER_SAFE_PORT_RANGE": "22000-23000",
+    }
+    assert read_settings(batch).max_request_bytes == limit
 
 
 def test_every_setting_is_read() -> None:
@@ -64,6 +89,3 @@ def test_workers_are_bounded_by_the_containers_memory(tmp_path: Path, monkeypatc
     assert default_workers(tmp_path) == 16
     (tmp_path / "memory.max").write_text(f"{4 * 2**30}\n")
     assert default_workers(tmp_path) == 6
-    (tmp_path / "memory").mkdir()
-    (tmp_path / "memory" / "memory.limit_in_bytes").write_text(f"{2**30}\n")
-    assert default_workers(tmp_path) == 1
