@@ -1,0 +1,147 @@
+"""docker/cloudformation.yaml: what cfn-lint finds, what its roles may do, and what moto makes of it."""
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import cfnlint.core
+import pytest
+import yaml
+from cfnlint.decode import cfn_yaml
+from moto import mock_aws
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TEMPLATE = REPOSITORY / "docker" / "cloudformation.yaml"
+ACCOUNT, REGION = "123456789012", "eu-west-1"
+# AWS knows no narrower resource for these.
+WITHOUT_RESOURCE = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
+PARAMETERS = {"SourceLocation": "https://git.example/owner/kennel.git", "BucketName": "a-bucket"}
+CONNECTION = f"arn:aws:codeconnections:{REGION}:{ACCOUNT}:connection/0-1"
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return json.loads(json.dumps(cfn_yaml.load(str(TEMPLATE))))
+
+
+def statements(template: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(role, statement) of every policy; those that depend on a condition too."""
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::IAM::Role":
+            for policy in resource["Properties"]["Policies"]:
+                for statement in policy["PolicyDocument"]["Statement"]:
+                    yield name, statement["Fn::If"][1] if "Fn::If" in statement else statement
+
+
+def listed(value: Any) -> list[Any]:  # noqa: ANN401  text or a list of it, as IAM takes both
+    return value if isinstance(value, list) else [value]
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    config = cfnlint.config.ConfigMixIn(["--include-checks", "I", "--", str(TEMPLATE)])
+    found = list(cfnlint.runner.Runner(config).run())
+    assert [f"{match.rule.id} line {match.linenumber}: {match.message}" for match in found] == []
+
+
+def test_no_role_may_do_everything_or_to_everything(template: dict[str, Any]) -> None:
+    seen = set()
+    for role, statement in statements(template):
+        actions = set(listed(statement["Action"]))
+        assert not [action for action in actions if "*" in action], f"{role}: {statement}"
+        if "*" in listed(statement["Resource"]):
+            assert actions <= WITHOUT_RESOURCE, f"{role}: {statement}"
+            seen |= actions
+        for resource in listed(statement["Resource"]):
+            text = resource.get("Fn::Sub", "") if isinstance(resource, dict) else resource
+            assert isinstance(text, list) or not text.startswith("arn:*"), f"{role}: {statement}"
+    assert seen == WITHOUT_RESOURCE, "what has no resource level is the only exception, and both are used"
+
+
+def test_metrics_go_to_sagemakers_namespaces_only(template: dict[str, Any]) -> None:
+    metrics = [statement for _, statement in statements(template) if statement["Action"] == "cloudwatch:PutMetricData"]
+    assert [one["Condition"]["StringLike"]["cloudwatch:namespace"] for one in metrics] == ["/aws/sagemaker/*"]
+
+
+def test_a_role_is_for_one_service_of_this_account(template: dict[str, Any]) -> None:
+    for role, service in (("BuildRole", "codebuild"), ("ExecutionRole", "sagemaker")):
+        trust = template["Resources"][role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        assert [one["Principal"] for one in trust] == [{"Service": f"{service}.amazonaws.com"}]
+        assert trust[0]["Condition"]["StringEquals"]["aws:SourceAccount"] == {"Ref": "AWS::AccountId"}
+
+
+def test_the_execution_role_writes_under_the_job_prefix_only(template: dict[str, Any]) -> None:
+    writing = [one for role, one in statements(template) if role == "ExecutionRole" and "s3:PutObject" in one["Action"]]
+    assert [listed(one["Resource"]) for one in writing] == [
+        [{"Fn::Sub": "arn:${AWS::Partition}:s3:::${BucketName}/${JobPrefix}/*"}]
+    ]
+
+
+def test_the_project_plays_our_buildspec_with_docker_and_what_it_asks_for(template: dict[str, Any]) -> None:
+    project = template["Resources"]["Project"]["Properties"]
+    environment = project["Environment"]
+    assert (environment["PrivilegedMode"], environment["Type"]) == (True, "LINUX_CONTAINER")
+    assert (REPOSITORY / project["Source"]["BuildSpec"]).is_file()
+    variables = [one for one in environment["EnvironmentVariables"] if "Name" in one]
+    assert [one["Name"] for one in variables] == ["ECR_REGISTRY"]
+
+
+def test_the_build_may_write_the_report_groups_that_codebuild_names_after_the_project(template: dict[str, Any]) -> None:
+    project = template["Resources"]["Project"]["Properties"]["Name"]["Fn::Sub"]
+    allowed = next(one for _, one in statements(template) if one.get("Sid") == "ReportTests")["Resource"]["Fn::Sub"]
+    assert allowed.endswith(f":report-group/{project}-*")
+
+
+def test_images_are_scanned_and_the_caches_tag_is_the_only_one_that_may_move(template: dict[str, Any]) -> None:
+    spec = yaml.safe_load((REPOSITORY / "buildspec.yml").read_text())
+    for name in ("TrainRepository", "ServeRepository"):
+        properties = template["Resources"][name]["Properties"]
+        assert properties["ImageScanningConfiguration"] == {"ScanOnPush": True}
+        assert properties["ImageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
+        filters = properties["ImageTagMutabilityExclusionFilters"]
+        assert [one["ImageTagMutabilityExclusionFilterValue"] for one in filters] == [
+            spec["env"]["variables"]["CACHE"] + "*"
+        ]
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch, template: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """The outputs of the stack as moto makes it; moto has no CodeBuild projects in its CloudFormation."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    known = copy.deepcopy(template)
+    del known["Resources"]["Project"], known["Outputs"]["ProjectName"]
+    with mock_aws():
+        client = boto3.client("cloudformation", region_name=REGION)
+        given = PARAMETERS | {"ConnectionArn": CONNECTION}
+        client.create_stack(
+            StackName="kennel",
+            TemplateBody=json.dumps(known),
+            Capabilities=["CAPABILITY_IAM"],
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
+        )
+        made = client.describe_stacks(StackName="kennel")["Stacks"][0]
+        assert made["StackStatus"] == "CREATE_COMPLETE"
+        yield {output["OutputKey"]: output["OutputValue"] for output in made["Outputs"]}
+
+
+def test_the_stack_makes_the_repositories_and_roles_that_its_outputs_name(stack: dict[str, str]) -> None:
+    ecr = boto3.client("ecr", region_name=REGION)
+    repositories = {one["repositoryName"]: one for one in ecr.describe_repositories()["repositories"]}
+    assert set(repositories) == {"kennel-train", "kennel-serve"}
+    assert stack["Registry"] == f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+    assert stack["TrainRepositoryUri"] == repositories["kennel-train"]["repositoryUri"]
+    assert stack["JobLocation"] == "s3://a-bucket/kennel/jobs/"
+    policy = json.loads(ecr.get_lifecycle_policy(repositoryName="kennel-serve")["lifecyclePolicyText"])
+    assert [rule["selection"]["countNumber"] for rule in policy["rules"]] == [7, 100]
+
+    iam = boto3.client("iam", region_name=REGION)
+    role = stack["ExecutionRoleArn"].rpartition("/")[2]
+    document = iam.get_role_policy(RoleName=role, PolicyName="jobs")["PolicyDocument"]
+    pulls = next(one for one in document["Statement"] if one["Sid"] == "PullItsImages")
+    assert sorted(pulls["Resource"]) == sorted(one["repositoryArn"] for one in repositories.values())
+    assert "${" not in json.dumps(document), "every name was put in"
