@@ -15,7 +15,7 @@ from kennel import __version__
 from kennel.errors import DataError, KennelError, UserError
 from kennel.hyperparameters import read_assignments, table
 
-PLACES = ("local",)
+PLACES = ("local", "docker")
 PLACES_TO_PUSH = "REG: else KENNEL_REGISTRY, else ECR_REGISTRY, else ECR of this AWS account and region."
 
 
@@ -77,7 +77,7 @@ def train(arguments: argparse.Namespace) -> int:
     from kennel.launch import follow, jobs
     from kennel.launch.places import open_place, runs_folder
 
-    place = open_place(arguments.on)
+    place = open_place(arguments.on, image=arguments.image)
     jobs.create_training_job(job, place)
     print(f"training job {job.name}\n  files: {runs_folder() / job.name}\n  Ctrl-C stops it", flush=True)
     return _report_training(follow.follow_training(job.name, place))
@@ -88,7 +88,7 @@ def deploy(arguments: argparse.Namespace) -> int:
     from kennel.launch.places import open_place
 
     endpoint = jobs.check_name(arguments.endpoint_name or arguments.name, "Endpoint")
-    place = open_place(arguments.on)
+    place = open_place(arguments.on, image=arguments.image)
     jobs.create_endpoint(arguments.name, place, endpoint_name=endpoint)
     description = follow.wait_for_endpoint(endpoint, place)
     if description["EndpointStatus"] != "InService":
@@ -170,7 +170,7 @@ def local_start(arguments: argparse.Namespace) -> None:
     from kennel.launch.places import runs_folder
     from kennel.local import daemon
 
-    state = daemon.start(runs_folder(), port=arguments.port, idle_s=arguments.idle_minutes * 60)
+    state = daemon.start(runs_folder(), port=arguments.port, idle_s=arguments.idle_minutes * 60, on=arguments.on)
     print(f'local SageMaker at {state.url} (pid {state.pid})\nuse it from a shell: eval "$(kennel local env)"')
 
 
@@ -187,7 +187,7 @@ def local_status(arguments: argparse.Namespace) -> int:
     from kennel.local import daemon
 
     state = daemon.status(runs_folder())
-    print(f"running at {state.url} (pid {state.pid})" if state else "not running")
+    print(f"running at {state.url} (pid {state.pid}, --on {state.on})" if state else "not running")
     return 0 if state else 1
 
 
@@ -330,14 +330,14 @@ def _add_job_verbs(verbs: Any) -> None:  # noqa: ANN401
     verb.add_argument(
         "--resume", metavar="JOB", help="go on from the checkpoint of a stopped job, with the same settings"
     )
-    _add_place(verb)
+    _add_place(verb, image="that trains")
 
 
 def _add_endpoint_verbs(verbs: Any) -> None:  # noqa: ANN401
     verb = _add_verb(verbs, "deploy", deploy, "puts a run's model behind an endpoint")
     verb.add_argument("name", metavar="NAME", help="the training job")
     verb.add_argument("--endpoint-name", metavar="E", help="(the job's name)")
-    _add_place(verb)
+    _add_place(verb, image="that serves")
     verb = _add_verb(verbs, "invoke", invoke, "asks an endpoint for labels and probabilities")
     verb.add_argument("endpoint_name", metavar="E")
     verb.add_argument("photos", type=Path, nargs="+", metavar="PHOTO")
@@ -361,6 +361,11 @@ def _add_local_verbs(verbs: Any) -> None:  # noqa: ANN401
     verb.add_argument("--port", type=int, default=0, help="(a free one)")
     verb.add_argument(
         "--idle-minutes", type=float, default=15, help="stop after that long without a job, endpoint or call (15)"
+    )
+    verb.add_argument(
+        "--on",
+        choices=PLACES,
+        help="where other people's jobs and models run, which name no place; kept until chosen again (local)",
     )
     _add_verb(local, "stop", local_stop, "stops the service, its jobs (they checkpoint) and its endpoints")
     _add_verb(local, "status", local_status, "where the service is; status 1 when it does not run")
@@ -438,8 +443,13 @@ def _add_push_verb(verbs: Any) -> None:  # noqa: ANN401
     only.add_argument("--delete", metavar="REFERENCE", help="only take this image out of its registry")
 
 
-def _add_place(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--on", choices=PLACES, default="local", help="where it runs (local)")
+def _add_place(verb: argparse.ArgumentParser, *, image: str | None = None) -> None:
+    """--on, and with `image` the image that takes the place of Kennel's, said by what it does."""
+    verb.add_argument(
+        "--on", choices=PLACES, default="local", help="as processes of this checkout, or as containers (local)"
+    )
+    if image:
+        verb.add_argument("--image", metavar="IMAGE", help=f"with --on docker: the image {image} (Kennel's own)")
 
 
 if __name__ == "__main__":

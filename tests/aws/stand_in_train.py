@@ -2,19 +2,23 @@
 
 steps, step-s: how many metric lines, and how far apart. fail: the failure file's text. exit: the exit status.
 on-sigterm: save (default) | ignore. family: start processes that try to escape. size: bytes of the model.
+look: print as JSON what the program sees. root: do what only root may.
 """
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-BASE = Path(os.environ["SAGEMAKER_BASE_DIR"])
-ORDERS = json.loads((BASE / "input/config/hyperparameters.json").read_text())
-CHECKPOINT = BASE / "checkpoints" / "step.txt"
+BASE = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+CONFIG = BASE / "input/config"
+ORDERS = json.loads((CONFIG / "hyperparameters.json").read_text())
+SAVED = CONFIG / "checkpointconfig.json"
+CHECKPOINT = Path(json.loads(SAVED.read_text())["LocalPath"] if SAVED.exists() else BASE / "checkpoints") / "step.txt"
 
 
 def save_model(text: str) -> None:
@@ -37,6 +41,40 @@ def stop(number: int, frame: object) -> None:
     sys.exit(143)
 
 
+def look() -> dict[str, object]:
+    """What can be known of where this runs."""
+    resources = json.loads((CONFIG / "resourceconfig.json").read_text())
+    return {
+        "argv": sys.argv,
+        "user": [os.getuid(), os.getgid()],
+        "environment": dict(os.environ),
+        "resources": resources,
+        "hostname": socket.gethostname(),
+        "addresses": {host: socket.gethostbyname(host) for host in resources["hosts"]},
+        "interfaces": sorted(name for _, name in socket.if_nameindex()),
+        "channels": {
+            str(path.relative_to(BASE / "input/data")): path.read_text()
+            for path in sorted((BASE / "input/data").rglob("*"))
+            if path.is_file()
+        },
+        "read_only": not os.access(BASE / "input", os.W_OK) or is_read_only(BASE / "input"),
+        "channels_read_only": [is_read_only(path) for path in sorted((BASE / "input/data").iterdir())],
+        "shm_bytes": os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize,
+    }
+
+
+def is_read_only(folder: Path) -> bool:
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
+
+def be_root() -> None:
+    Path("/root/mine").write_text("x")
+    secret = BASE / "output/data/secret"
+    secret.mkdir(mode=0o700)
+    (secret / "kept.txt").write_text("kept")
+    (secret / "kept.txt").chmod(0o600)
+
+
 def start_family() -> None:
     subprocess.Popen(["sleep", "300"])
     subprocess.Popen(["sh", "-c", "setsid sleep 300 & exit"])
@@ -47,6 +85,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN if ORDERS.get("on-sigterm") == "ignore" else stop)
     if "family" in ORDERS:
         start_family()
+    if "look" in ORDERS:
+        print(f"seen={json.dumps(look())}", flush=True)
+    if "root" in ORDERS:
+        be_root()
     first = int(CHECKPOINT.read_text()) + 1 if CHECKPOINT.exists() else 0
     for step in range(first, int(ORDERS.get("steps", 3))):
         print(f"step={step} loss={1 / (step + 1):.4f}", flush=True)

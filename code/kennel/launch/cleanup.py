@@ -1,5 +1,6 @@
 """What exists at a place, and how to be rid of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,34 +8,49 @@ from botocore.exceptions import ClientError
 
 from kennel.errors import UserError
 from kennel.launch.places import Place
+from kennel.local.places import runs_on
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Training jobs and endpoints, newest first, as the API summarizes them."""
+    """Training jobs and endpoints, newest first, as the API summarizes them. places: by ARN, where each runs or ran."""
 
     training_jobs: tuple[dict[str, Any], ...]
     endpoints: tuple[dict[str, Any], ...]
+    places: Mapping[str, str]
 
     def table(self) -> str:
-        lines = [f"{'endpoint':<48} {'state':<12} created"] if self.endpoints else ["no endpoint"]
-        lines += [_row(each["EndpointName"], each["EndpointStatus"], each["CreationTime"]) for each in self.endpoints]
-        lines += [f"{'training job':<48} {'state':<12} created"] if self.training_jobs else ["no training job"]
-        lines += [
-            _row(each["TrainingJobName"], each["TrainingJobStatus"], each["CreationTime"])
-            for each in self.training_jobs
+        return "\n".join(
+            [*self._lines(self.endpoints, "Endpoint"), *self._lines(self.training_jobs, "TrainingJob", "training job")]
+        )
+
+    def _lines(self, summaries: tuple[dict[str, Any], ...], kind: str, title: str = "endpoint") -> list[str]:
+        if not summaries:
+            return [f"no {title}"]
+        rows = [
+            f"{each[f'{kind}Name']:<48} {each[f'{kind}Status']:<12} {self.places[each[f'{kind}Arn']]:<7} "
+            f"{each['CreationTime']:%Y-%m-%d %H:%M:%S}"
+            for each in summaries
         ]
-        return "\n".join(lines)
+        return [f"{title:<48} {'state':<12} {'on':<7} created", *rows]
 
 
 def list_all(place: Place) -> Listing:
     """Everything at `place`, all pages."""
     client = place.sagemaker
     newest = {"SortBy": "CreationTime", "SortOrder": "Descending"}
-    return Listing(
-        training_jobs=tuple(_pages(client, "list_training_jobs", "TrainingJobSummaries", newest)),
-        endpoints=tuple(_pages(client, "list_endpoints", "Endpoints", newest)),
-    )
+    training_jobs = tuple(_pages(client, "list_training_jobs", "TrainingJobSummaries", newest))
+    endpoints = tuple(_pages(client, "list_endpoints", "Endpoints", newest))
+    arns = [each["TrainingJobArn"] for each in training_jobs] + [each["EndpointArn"] for each in endpoints]
+    return Listing(training_jobs, endpoints, {arn: _place_of(arn, client) for arn in arns})
+
+
+def _place_of(arn: str, client: Any) -> str:  # noqa: ANN401  boto3 makes its clients' classes as it runs
+    """Where a resource runs, by its tag."""
+    try:
+        return runs_on({"Tags": client.list_tags(ResourceArn=arn)["Tags"]})
+    except ClientError:  # deleted since it was listed
+        return "?"
 
 
 def delete_endpoint(name: str, place: Place) -> list[str]:
@@ -74,10 +90,6 @@ def delete_all(place: Place) -> list[str]:
         client.delete_model(ModelName=model["ModelName"])
         deleted.append(f"deleted model {model['ModelName']}")
     return deleted
-
-
-def _row(name: str, state: str, created: Any) -> str:  # noqa: ANN401  a datetime of botocore's
-    return f"{name:<48} {state:<12} {created:%Y-%m-%d %H:%M:%S}"
 
 
 def _pages(client: Any, operation: str, key: str, arguments: dict[str, str]) -> list[dict[str, Any]]:  # noqa: ANN401

@@ -101,6 +101,7 @@ def create_training_job(job: TrainingJob, place: Place) -> None:
         checkpoint_s3_uri=job.checkpoint_uri,
         debugger_hook_config=False,
         disable_profiler=True,
+        tags=list(place.tags),
     )
     inputs = {name: TrainingInput(uri, input_mode="File") for name, uri in job.channels.items()}
     with _refusals_in_words():
@@ -135,7 +136,11 @@ def create_endpoint(job_name: str, place: Place, *, endpoint_name: str) -> None:
     )
     with _refusals_in_words():
         model.deploy(
-            initial_instance_count=1, instance_type=place.instance_type, endpoint_name=endpoint_name, wait=False
+            initial_instance_count=1,
+            instance_type=place.instance_type,
+            endpoint_name=endpoint_name,
+            tags=list(place.tags),
+            wait=False,
         )
 
 

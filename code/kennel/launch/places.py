@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 import boto3
 
 from kennel import __version__
+from kennel.errors import UserError
 
 if TYPE_CHECKING:
     from sagemaker.session import Session
 
 LOCAL_ROLE: Final = "arn:aws:iam::000000000000:role/kennel-local"
-# The local place ignores the instance type, but the API wants one that exists.
+# This machine is what it is, but the API wants an instance type that exists, and a container gets GPUs by it.
 LOCAL_INSTANCE: Final = "ml.m5.large"
+LOCAL_GPU_INSTANCE: Final = "ml.g5.xlarge"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Place:
     train_image: str
     serve_image: str
     instance_type: str
+    tags: tuple[dict[str, str], ...] = ()
 
     @cached_property
     def sagemaker(self) -> Any:  # noqa: ANN401  boto3 makes its clients' classes as it runs
@@ -62,9 +65,17 @@ def runs_folder() -> Path:
     return Path(os.environ.get("KENNEL_RUNS") or checkout / "runs").absolute()
 
 
-def open_place(name: str = "local") -> Place:
-    """A place that answers; the local service is started when it is not running."""
-    from kennel.local import daemon
+def open_place(name: str = "local", *, image: str | None = None) -> Place:
+    """A place that answers; the local service is started when it is not running.
+
+    name: `local` or `docker`, which the same service answers for. image: in place of Kennel's own, any that Docker
+    can run. Raises UserError for one where nothing runs images.
+    """
+    from kennel.local import daemon, gpus
+    from kennel.local.places import DOCKER, tag
+
+    if image and name != DOCKER:
+        raise UserError(f"--image {image} needs --on docker: --on {name} runs this checkout, and no image.")
 
     os.environ.update(daemon.environment(daemon.ensure(runs_folder())))
     # The SDK sets up logging at its import, and logs each call and each default it applies; nothing for this user.
@@ -77,7 +88,8 @@ def open_place(name: str = "local") -> Place:
     return Place(
         name=name,
         role=LOCAL_ROLE,
-        train_image=f"kennel-train:{__version__}",
-        serve_image=f"kennel-serve:{__version__}",
-        instance_type=LOCAL_INSTANCE,
+        train_image=image or f"kennel-train:{__version__}",
+        serve_image=image or f"kennel-serve:{__version__}",
+        instance_type=LOCAL_GPU_INSTANCE if name == DOCKER and gpus.machine_has_gpu() else LOCAL_INSTANCE,
+        tags=(tag(name),),
     )

@@ -20,7 +20,16 @@ import psutil
 from kennel.errors import KennelError, UserError
 from kennel.local.remains import is_alive
 from kennel.local.settings import HOST, Layout, client_environment
-from kennel.local.state import ALIVE_PATH, STAY, ServiceState, absolute_runs, is_locked, locked, read_state
+from kennel.local.state import (
+    ALIVE_PATH,
+    STAY,
+    ServiceState,
+    absolute_runs,
+    is_locked,
+    locked,
+    read_state,
+    write_choice,
+)
 
 # A start reads botocore's models, a second or two; longer after a kill -9, when programs are given time to end.
 _START_S: Final = 90.0
@@ -35,22 +44,25 @@ def ensure(runs: Path) -> ServiceState:
     return start(runs)
 
 
-def start(runs: Path, *, port: int = 0, idle_s: float = 900) -> ServiceState:
+def start(runs: Path, *, port: int = 0, idle_s: float = 900, on: str | None = None) -> ServiceState:
     """Starts the service in the background and returns when it answers; one that runs already is returned.
 
+    on: where jobs and models run that do not say it; stays chosen for the runs folder's later services.
     Raises UserError when it cannot start for a reason the user can mend (the port is taken, another port was wanted).
     """
     runs = absolute_runs(runs)
     with _alone(runs):
         running = _answering(runs, f"?{STAY}")
-        if running and port in (0, running.port):
+        if running and port in (0, running.port) and on in (None, running.on):
             return running
         if running:
+            what = f"on port {running.port}, not {port}" if port not in (0, running.port) else f"with --on {running.on}"
             raise UserError(
-                f"A local SageMaker already answers for {runs} on port {running.port}, not {port}. "
-                "Stop it first with: kennel local stop"
+                f"A local SageMaker already answers for {runs} {what}. Stop it first with: kennel local stop"
             )
         _wait_for_lock(runs)
+        if on is not None:
+            write_choice(runs, on)
         return _start(runs, port, idle_s)
 
 

@@ -13,7 +13,9 @@ from kennel.local.faults import invalid
 from kennel.local.listing import list_page
 from kennel.local.machine import Machine
 from kennel.local.models import EndpointConfigs, Models, container_of
-from kennel.local.servers import Place, Server, ServerFailure
+from kennel.local.places import ON, runs_on, tag_value, with_place
+from kennel.local.runners import Hosted, Place
+from kennel.local.servers import Server, ServerFailure
 from kennel.local.settings import arn
 from kennel.local.store import Record, Store, now
 from kennel.local.validation import Json, Operation, service_model
@@ -37,10 +39,14 @@ class Endpoint:
         self._threads: list[threading.Thread] = []
 
     def bring_up(self, config: Json, model: Json) -> None:
-        """Starts a server for the configuration; when it is healthy it takes over from the one before."""
+        """Starts a server for the configuration; when it is healthy it takes over from the one before.
+
+        model: CreateModel's request.
+        """
+        hosted = Hosted(self.name, model, container_of(model), config["ProductionVariants"][0])
         with self._lock:
             place = Place(self._machine.layout.endpoint_dir(self.name), len(self._servers) + 1)
-            server = Server(self.name, container_of(model), place, self._machine)
+            server = Server(hosted, place, self._machine)
             self._servers.append(server)
             thread = threading.Thread(target=self._live, args=(config, server), name=f"endpoint {self.name}")
             thread.daemon = True
@@ -133,7 +139,7 @@ class Endpoints:
     def create(self, request: Json) -> Json:
         name = request["EndpointName"]
         config = self._configs.find(request["EndpointConfigName"])
-        model = self._models.find(config["ProductionVariants"][0]["ModelName"])
+        model = self._models.request_of(config["ProductionVariants"][0]["ModelName"])
         at = now()
         description = {
             "EndpointName": name,
@@ -144,7 +150,7 @@ class Endpoints:
             "CreationTime": at,
             "LastModifiedTime": at,
         }
-        if not self.store.add(name, Record(request, description, tuple(request.get("Tags", [])))):
+        if not self.store.add(name, Record(request, description, _tags(request, model))):
             raise invalid(f'Cannot create already existing endpoint "{arn("endpoint", name)}".')
         endpoint = Endpoint(name, self._machine, self.store)
         with self._lock:
@@ -162,11 +168,12 @@ class Endpoints:
     def update(self, request: Json) -> Json:
         name = request["EndpointName"]
         config = self._configs.find(request["EndpointConfigName"])
-        model = self._models.find(config["ProductionVariants"][0]["ModelName"])
+        model = self._models.request_of(config["ProductionVariants"][0]["ModelName"])
         endpoint = self._endpoints.get(name)
         if self.find(name)["EndpointStatus"] != "InService" or endpoint is None:
             raise invalid(f'Cannot update in-progress endpoint "{arn("endpoint", name)}".')
         self.store.update(name, {"EndpointStatus": "Updating"})
+        self.store.tag(name, lambda tags: _tags({"Tags": list(tags)}, model))
         endpoint.bring_up(config, model)
         return {"EndpointArn": arn("endpoint", name)}
 
@@ -231,6 +238,12 @@ def startup_limit_s(config: Json, machine: Machine) -> float:
     """How long a server may take until it is healthy."""
     limit_s = config["ProductionVariants"][0].get("ContainerStartupHealthCheckTimeoutInSeconds")
     return machine.settings.ping_limit_s if limit_s is None else float(limit_s)
+
+
+def _tags(request: Json, model: Json) -> tuple[Json, ...]:
+    """The endpoint's tags; where it runs is its model's to say."""
+    tagged = with_place(request, runs_on(model)) if tag_value(request, ON) or tag_value(model, ON) else request
+    return tuple(tagged.get("Tags", []))
 
 
 def _variants(config: Json) -> Json:

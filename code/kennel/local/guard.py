@@ -9,6 +9,7 @@ of sudden death:
     service killed    the lifeline (a pipe only the service can write to) reads as ended: SIGTERM, grace, SIGKILL
     guard killed      the kernel kills the program (PR_SET_PDEATHSIG); its orphans go to the service, which ends them
     program killed    its orphans come to the guard (PR_SET_CHILD_SUBREAPER), which ends them
+With --containers the program is kennel.local.container_run, and the guard removes what that left in Docker.
 Ends with the program's exit status, 128 + the number when a signal ended it. Imports nothing heavy; Linux only.
 """
 
@@ -42,6 +43,7 @@ class Order:
     grace_s: float
     orphan_grace_s: float
     scratch: Path | None
+    containers: bool = False
 
 
 class Guard:
@@ -52,6 +54,8 @@ class Guard:
         self.log = LogWriter(order.log)
         self.program: subprocess.Popen[bytes] | None = None
         self.status: int | None = None
+        self.was_killed = False
+        self.is_alone = False
         self.kill_at: float | None = None
         self.selector = selectors.DefaultSelector()
         self.wakeup, wakeup_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -138,6 +142,7 @@ class Guard:
 
     def _service_is_gone(self) -> None:
         self.selector.unregister(self.order.lifeline)
+        self.is_alone = True
         self.stop(self.order.orphan_grace_s)
 
     def _reap(self) -> None:
@@ -153,6 +158,7 @@ class Guard:
                 code = os.waitstatus_to_exitcode(status)
                 self.program.returncode = code
                 self.status = code if code >= 0 else 128 - code
+                self.was_killed = code < 0
 
     def _end_the_rest(self) -> None:
         """A container ends with its first process; so does everything the program started."""
@@ -166,6 +172,20 @@ class Guard:
             pass
         for process in stubborn:
             self._print(f"kennel: process {process.pid} could not be ended")
+        # A program that ended by itself has removed its containers, and a living service looks after that.
+        if self.order.containers and owner and (self.was_killed or self.is_alone):
+            self._end_containers(owner)
+
+    def _end_containers(self, owner: str) -> None:
+        from kennel.local.engine import ENGINE_ERRORS, remove_owned  # heavy, and only for programs with containers
+
+        try:
+            # A program that was killed may have asked for one more, which Docker is making now.
+            left = remove_owned(lambda label: label == owner, look_again_after_s=0.5 if self.was_killed else 0.0)
+        except ENGINE_ERRORS as error:
+            left = [f"(Docker does not answer: {error})"]
+        for name in left:
+            self._print(f"kennel: container or network {name} could not be removed")
 
     def _print(self, line: str) -> None:
         self.log.feed(line.encode() + b"\n")
@@ -195,6 +215,7 @@ def read_order(argv: Sequence[str]) -> Order:
     parser.add_argument("--grace-s", type=float, required=True)
     parser.add_argument("--orphan-grace-s", type=float, required=True)
     parser.add_argument("--scratch", type=Path)
+    parser.add_argument("--containers", action="store_true")
     parser.add_argument("command", nargs="+")
     options = vars(parser.parse_args(argv))
     return Order(command=tuple(options.pop("command")), **options)

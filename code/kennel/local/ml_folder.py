@@ -4,6 +4,7 @@ The files of input/config are those found in dumps of real jobs.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -18,21 +19,42 @@ CODE_ROOT: Final = Path(kennel.__file__).resolve().parent.parent
 _OPT_ML: Final = PurePosixPath("/opt/ml")
 
 
-def lay_out(ml: MlPaths, request: Json) -> None:
-    """Makes the folders, the configuration files and the code of a training job."""
-    for folder in (ml.input_config_dir, ml.input_data_dir, ml.model_dir, ml.output_data_dir, ml.code_dir):
+@dataclass(frozen=True)
+class View:
+    """What a job's program sees. base: stands for /opt/ml. hosts: every host's name, the program's own at `index`."""
+
+    base: PurePosixPath
+    checkpoints: PurePosixPath
+    hosts: tuple[str, ...]
+    interface: str
+    index: int = 0
+
+
+def lay_out(ml: MlPaths, request: Json, view: View) -> None:
+    """Makes the folders and the configuration files of a training job."""
+    for folder in (ml.input_config_dir, ml.input_data_dir, ml.model_dir, ml.output_data_dir):
         folder.mkdir(parents=True, exist_ok=True)
-    checkpoints = request.get("CheckpointConfig")
-    if checkpoints is None:
+    if "CheckpointConfig" not in request:
         ml.checkpoints_dir.mkdir(exist_ok=True)
-    for name, content in _configuration(ml, request).items():
-        (ml.input_config_dir / f"{name}.json").write_text(json.dumps(content))
+    write_configuration(ml.input_config_dir, request, view)
+
+
+def write_configuration(folder: Path, request: Json, view: View) -> None:
+    """The files of input/config as one host of the job finds them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in _configuration(request, view).items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def link_code(ml: MlPaths, request: Json) -> None:
+    """Puts this checkout's train.py where an image has its own."""
+    ml.code_dir.mkdir(parents=True, exist_ok=True)
     # A code folder with something in it keeps the toolkit from fetching the one the job names.
     if "sagemaker_submit_directory" not in request.get("HyperParameters", {}):
         (ml.code_dir / "train.py").symlink_to(CODE_ROOT / "train.py")
 
 
-def bring_channel(channel: Json, ml: MlPaths, s3: LocalS3) -> None:
+def link_channel(channel: Json, ml: MlPaths, s3: LocalS3) -> None:
     """Puts a channel's data into input/data/<channel>: s3:// is downloaded, file:// is linked and copies nothing."""
     target = ml.input_data_dir / channel["ChannelName"]
     address = read_address(channel["DataSource"]["S3DataSource"]["S3Uri"])
@@ -56,38 +78,38 @@ def place_of(ml: MlPaths, local_path: str, member: str) -> Path:
     return ml.base / path.relative_to(_OPT_ML)
 
 
-def _configuration(ml: MlPaths, request: Json) -> dict[str, Any]:
+def _configuration(request: Json, view: View) -> dict[str, Any]:
     """The files of input/config by name."""
     algorithm = request["AlgorithmSpecification"]
     channels = request.get("InputDataConfig", [])
     files: dict[str, Any] = {
         "hyperparameters": request.get("HyperParameters", {}),
         "inputdataconfig": {each["ChannelName"]: _channel(each, algorithm) for each in channels},
-        "resourceconfig": _resources(request["ResourceConfig"]),
+        "resourceconfig": _resources(request["ResourceConfig"], view),
         "metric-definition-regex": algorithm.get("MetricDefinitions", []),
-        "init-config": _init_config(request, algorithm, channels),
+        "init-config": _init_config(request, algorithm, channels, view),
     }
     if "CheckpointConfig" in request:
-        files["checkpointconfig"] = {"LocalPath": str(checkpoint_folder(ml, request))}
+        files["checkpointconfig"] = {"LocalPath": str(view.checkpoints)}
     if "DebugHookConfig" in request:
         hook = {"HookParameters": None, "CollectionConfigurations": None, **request["DebugHookConfig"]}
-        files["debughookconfig"] = {**hook, "LocalPath": _local_path(ml, hook, "output/tensors")}
+        files["debughookconfig"] = {**hook, "LocalPath": _local_path(view, hook, "output/tensors")}
     if "TensorBoardOutputConfig" in request:
         board = request["TensorBoardOutputConfig"]
-        files["tensorboardoutputconfig"] = {**board, "LocalPath": _local_path(ml, board, "output/tensorboard")}
+        files["tensorboardoutputconfig"] = {**board, "LocalPath": _local_path(view, board, "output/tensorboard")}
     if "ProfilerConfig" in request:
         files["profilerconfig"] = request["ProfilerConfig"]
     return files
 
 
-def checkpoint_folder(ml: MlPaths, request: Json) -> Path:
-    """Where the job's checkpoints are on this machine."""
-    local_path = request.get("CheckpointConfig", {}).get("LocalPath", "/opt/ml/checkpoints")
-    return place_of(ml, local_path, "checkpointConfig.localPath")
+def checkpoint_path(request: Json) -> str:
+    """CheckpointConfig.LocalPath, or SageMaker's default for it."""
+    return str(request.get("CheckpointConfig", {}).get("LocalPath", "/opt/ml/checkpoints"))
 
 
-def _local_path(ml: MlPaths, config: Json, default: str) -> str:
-    return str(place_of(ml, config.get("LocalPath", f"/opt/ml/{default}"), "localPath"))
+def _local_path(view: View, config: Json, default: str) -> str:
+    path = config.get("LocalPath", f"/opt/ml/{default}")
+    return str(place_of(MlPaths(Path(view.base)), path, "localPath"))
 
 
 def _channel(channel: Json, algorithm: Json) -> Json:
@@ -100,25 +122,25 @@ def _channel(channel: Json, algorithm: Json) -> Json:
     }
 
 
-def _resources(resources: Json) -> Json:
-    """One host. Its name must resolve, or sagemaker-training waits for it without end; so it is not `algo-1`."""
+def _resources(resources: Json, view: View) -> Json:
+    """The hosts of the job. Their names must resolve, or sagemaker-training waits for them without end."""
     group = {"instance_group_name": "homogeneousCluster", "instance_type": resources.get("InstanceType")}
     return {
-        "current_host": "localhost",
+        "current_host": view.hosts[view.index],
         "current_instance_type": resources.get("InstanceType"),
         "current_group_name": "homogeneousCluster",
-        "hosts": ["localhost"],
-        "instance_groups": [{**group, "hosts": ["localhost"]}],
-        "network_interface_name": "lo",
+        "hosts": list(view.hosts),
+        "instance_groups": [{**group, "hosts": list(view.hosts)}],
+        "network_interface_name": view.interface,
     }
 
 
-def _init_config(request: Json, algorithm: Json, channels: list[Json]) -> Json:
+def _init_config(request: Json, algorithm: Json, channels: list[Json], view: View) -> Json:
     sources = {each["ChannelName"]: each["DataSource"]["S3DataSource"]["S3Uri"] for each in channels}
     return {
         "inputMode": algorithm["TrainingInputMode"],
         "channels": {name: {"s3DataSource": {"s3Uri": uri, "sharded": False}} for name, uri in sources.items()},
         "checkpointChannel": {"outputPath": request.get("CheckpointConfig", {}).get("S3Uri"), "allowEmpty": True},
-        "hostConfig": {"clusterSize": 1, "hostNumber": 0},
+        "hostConfig": {"clusterSize": len(view.hosts), "hostNumber": view.index},
         "jobRunInfo": {"jobRunNumber": 1},
     }

@@ -5,9 +5,10 @@ from typing import Final
 
 from kennel.errors import ContractError
 from kennel.local.faults import invalid
-from kennel.local.images import check_serve_image
 from kennel.local.listing import list_page
 from kennel.local.machine import Machine
+from kennel.local.places import placed
+from kennel.local.runners import runner_of
 from kennel.local.settings import arn
 from kennel.local.storage import LocalS3, read_address
 from kennel.local.store import Record, Store, now
@@ -41,7 +42,10 @@ class Models:
         name = request["ModelName"]
         if self.store.get(name):
             raise invalid(f'Cannot create already existing model "{arn("model", name)}".')
-        check_container(container_of(request), self._machine.s3)
+        request = placed(request, self._machine.settings.on)
+        container = container_of(request)
+        check_container(container, self._machine.s3)
+        runner_of(self._machine, request).check_container(container)
         at = now()
         description = {key: value for key, value in request.items() if key != "Tags"}
         description |= {"ModelArn": arn("model", name), "CreationTime": at}
@@ -65,10 +69,17 @@ class Models:
 
     def find(self, name: str) -> Json:
         """The description of a model. Raises ApiError if there is none."""
+        return self._record(name).description
+
+    def request_of(self, name: str) -> Json:
+        """The request that created a model, which also says where it runs. Raises ApiError if there is none."""
+        return self._record(name).request
+
+    def _record(self, name: str) -> Record:
         record = self.store.get(name)
         if record is None:
             raise invalid(f'Could not find model "{arn("model", name)}".')
-        return record.description
+        return record
 
 
 class EndpointConfigs:
@@ -156,7 +167,6 @@ def check_container(container: Json, s3: LocalS3) -> None:
     """Raises ApiError for a container that cannot be served here, or whose model data is not there."""
     if "Image" not in container:
         raise invalid(f"A model needs an Image; a ModelPackageName {_NOT_HERE}")
-    check_serve_image(container["Image"])
     for member in ("MultiModelConfig", "AdditionalModelDataSources"):
         if container.get(member):
             raise invalid(f"{member} {_NOT_HERE}")

@@ -18,6 +18,7 @@ from typing import Final
 import psutil
 
 from kennel.local.remains import MARKER, descendants, holders, kill_all
+from kennel.local.settings import Layout
 from kennel.orphans import adopt_orphans
 
 # How long past a program's own grace time its guard may take to end the rest and itself.
@@ -29,6 +30,7 @@ class Program:
     """What to run: `owner` names it among the programs of one runs folder, as in "training-jobs/my-job".
 
     grace_s: between SIGTERM and SIGKILL. scratch: removed when the program has ended.
+    has_containers: it is kennel.local.container_run, so that something may be left in Docker.
     """
 
     owner: str
@@ -38,6 +40,7 @@ class Program:
     log: Path
     grace_s: float
     scratch: Path | None = None
+    has_containers: bool = False
 
 
 class RunningProgram:
@@ -105,6 +108,9 @@ class Processes:
 
     def start(self, program: Program) -> RunningProgram:
         """Starts a program under a guard of its own."""
+        if program.has_containers:
+            self._docker_mark.parent.mkdir(parents=True, exist_ok=True)
+            self._docker_mark.touch()
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         try:
             with self._lock:  # or a sweep could take the new guard for an orphan
@@ -127,6 +133,8 @@ class Processes:
         """Ends what a program left behind, and gives its guard's place free. Call it once the program has ended."""
         owner = f"{self._runs}:{running.program.owner}"
         self._kill(lambda marker: marker == owner, running.program.owner)
+        if running.program.has_containers:
+            self._remove_containers(lambda label: label == owner, running.program.owner)
         with self._lock:
             self._guards.discard(running.guard_pid)
         running.release()
@@ -142,7 +150,7 @@ class Processes:
         return 137 if code is None else code
 
     def end_remains_of_predecessor(self) -> int:
-        """Ends the programs of a service that was killed, and returns how many processes that were.
+        """Ends the programs and containers of a service that was killed, and returns how many processes that were.
 
         Their guards are ending them already; they get the time they have for it.
         """
@@ -152,6 +160,8 @@ class Processes:
         while time.monotonic() < end and holders(lambda marker: marker.startswith(prefix)):
             time.sleep(0.1)
         self._kill(lambda marker: marker.startswith(prefix), "a service that ended before")
+        if self._docker_mark.exists():
+            self._remove_containers(lambda label: label.startswith(prefix), "a service that ended before")
         return len(found)
 
     def _guard_command(self, program: Program, lifeline: int) -> list[str]:
@@ -164,6 +174,7 @@ class Processes:
             **({"--scratch": program.scratch} if program.scratch else {}),
         }
         words = [str(word) for option in options.items() for word in option]
+        words += ["--containers"] if program.has_containers else []
         # -P: a folder named `kennel` where the service was started must not shadow this package.
         return [sys.executable, "-P", "-m", "kennel.local.guard", *words, "--", *program.command]
 
@@ -171,6 +182,21 @@ class Processes:
         stubborn = kill_all(lambda: [*holders(is_ours), *self._orphans()], reap=self._reap)
         for process in stubborn:
             print(f"process {process.pid} of {owner} could not be ended", file=sys.stderr, flush=True)
+
+    @property
+    def _docker_mark(self) -> Path:
+        """There once a program of this runs folder had containers: services that have none never ask Docker."""
+        return Layout(self._runs).docker_mark
+
+    def _remove_containers(self, is_ours: Callable[[str], bool], owner: str) -> None:
+        from kennel.local.engine import ENGINE_ERRORS, remove_owned  # heavy, and only for programs with containers
+
+        try:
+            left = remove_owned(is_ours)
+        except ENGINE_ERRORS as error:
+            left = [f"(Docker does not answer: {error})"]
+        for name in left:
+            print(f"container or network {name} of {owner} could not be removed", file=sys.stderr, flush=True)
 
     def _orphans(self) -> list[psutil.Process]:
         if not self._adopts:

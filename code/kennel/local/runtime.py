@@ -10,7 +10,7 @@ from kennel.local.endpoints import Endpoints
 from kennel.local.faults import ApiError
 from kennel.local.json_protocol import error_response, internal_failure
 from kennel.local.servers import Server
-from kennel.local.settings import ACCOUNT, HOST
+from kennel.local.settings import ACCOUNT
 from kennel.local.validation import Json
 
 INVOCATIONS: Final = re.compile(r"/endpoints/([^/]+)/(invocations|invocations-response-stream|async-invocations)")
@@ -83,7 +83,10 @@ class Runtime:
 
     def _pass_on(self, request: Request, body: bytes, server: Server, variant: str) -> Response:
         headers = {key: request.headers[key] for key in _PASSED_ON if key in request.headers}
-        connection = http.client.HTTPConnection(HOST, server.port, timeout=self._limit_s)
+        address = server.address
+        if address is None:  # it has just been deleted
+            raise _model_error(0, "the server has no address", server)
+        connection = http.client.HTTPConnection(address.host, address.port, timeout=self._limit_s)
         try:
             connection.request("POST", "/invocations", body=body, headers=headers)
             answer = connection.getresponse()

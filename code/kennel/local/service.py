@@ -12,6 +12,7 @@ A request goes by its X-Amz-Target, its path, and the service its signature is f
 """
 
 import argparse
+import dataclasses
 import os
 import re
 import signal
@@ -29,6 +30,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from kennel.errors import KennelError, UserError
+from kennel.local.checkout import remove_old_scratch
 from kennel.local.endpoints import Endpoints
 from kennel.local.faults import ApiError
 from kennel.local.gate import refusal
@@ -39,9 +41,17 @@ from kennel.local.models import EndpointConfigs, Models
 from kennel.local.processes import Processes
 from kennel.local.restoring import MotoApp, RestoringS3
 from kennel.local.runtime import INVOCATIONS, Runtime
-from kennel.local.servers import remove_old_scratch
 from kennel.local.settings import DEFAULT_BUCKET, HOST, Layout, Settings
-from kennel.local.state import ALIVE_PATH, STAY, ServiceState, absolute_runs, locked, read_state, write_state
+from kennel.local.state import (
+    ALIVE_PATH,
+    STAY,
+    ServiceState,
+    absolute_runs,
+    locked,
+    read_choice,
+    read_state,
+    write_state,
+)
 from kennel.local.storage import LocalS3
 from kennel.local.store import now
 from kennel.local.tags import Tags
@@ -205,7 +215,8 @@ def _serve_locked(layout: Layout, port: int, idle_s: float) -> None:
     layout.state_file.unlink(missing_ok=True)  # of a service that was killed
     listener = listen(port)
     url = f"http://{HOST}:{listener.getsockname()[1]}"
-    service = Service(layout, Settings.from_environ(), url)
+    settings = dataclasses.replace(Settings.from_environ(), on=read_choice(layout.runs))
+    service = Service(layout, settings, url)
     service.processes.adopt()
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: _end(service, ending))
@@ -215,7 +226,7 @@ def _serve_locked(layout: Layout, port: int, idle_s: float) -> None:
     server = _http_server(listener, service)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True).start()
     threading.Thread(target=service.moto_s3.load, name="moto", daemon=True).start()
-    write_state(ServiceState(os.getpid(), server.port, to_iso(now()), url, str(layout.runs)))
+    write_state(ServiceState(os.getpid(), server.port, to_iso(now()), url, str(layout.runs), settings.on))
     print(f"{to_iso(now())} answering for {layout.runs} on {url}", flush=True)
     try:
         _wait(service, ending, idle_s)

@@ -54,6 +54,16 @@ class Layout:
         """What SAGEMAKER_USER_CONFIG_OVERRIDE names."""
         return self.local_dir / "sagemaker-config.yaml"
 
+    @property
+    def docker_mark(self) -> Path:
+        """There once anything here ran in a container."""
+        return self.local_dir / "docker"
+
+    @property
+    def choices_file(self) -> Path:
+        """What was chosen for every service of this runs folder, and stays chosen when one ends."""
+        return self.local_dir / "choices.json"
+
     def model_file(self, name: str) -> Path:
         return self.local_dir / "models" / f"{name}.json"
 
@@ -69,7 +79,8 @@ class Settings:
     """What can be set of a service; each by KENNEL_LOCAL_<NAME> too, which is how tests make it impatient.
 
     train_command, serve_command: the programs behind the images `kennel-train` and `kennel-serve`
-    (KENNEL_TRAIN_COMMAND, KENNEL_SERVE_COMMAND). The times are SageMaker's own, but for:
+    (KENNEL_TRAIN_COMMAND, KENNEL_SERVE_COMMAND). on: the place of jobs and models that name none
+    (`kennel local start --on`). The times are SageMaker's own, but for:
     orphan_grace_s: between SIGTERM and SIGKILL when the service itself was killed.
     checkpoint_every_s: how often changed checkpoints are written back while a job runs.
     """
@@ -83,6 +94,7 @@ class Settings:
     ping_every_s: float = 0.2
     invoke_limit_s: float = 60.0
     checkpoint_every_s: float = 5.0
+    on: str = "local"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

@@ -22,13 +22,14 @@ _RETRY_S: Final = 0.05
 
 @dataclass(frozen=True)
 class ServiceState:
-    """A running service. started_at: ISO 8601, UTC."""
+    """A running service. started_at: ISO 8601, UTC. on: where jobs and models run that do not say it."""
 
     pid: int
     port: int
     started_at: str
     url: str
     runs: str
+    on: str = "local"
 
 
 def write_state(state: ServiceState) -> None:
@@ -43,6 +44,19 @@ def read_state(runs: Path) -> ServiceState | None:
         return ServiceState(**content)
     except (OSError, ValueError, TypeError):
         return None
+
+
+def write_choice(runs: Path, on: str) -> None:
+    """Keeps the place of jobs and models that name none, for this service and those that follow it."""
+    write_json(Layout(runs).choices_file, {"on": on})
+
+
+def read_choice(runs: Path) -> str:
+    """The place that was chosen last; `local` at first."""
+    try:
+        return str(json.loads(Layout(runs).choices_file.read_text())["on"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return "local"
 
 
 def is_locked(path: Path) -> bool:

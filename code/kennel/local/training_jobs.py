@@ -3,7 +3,6 @@
 import shutil
 import sys
 import threading
-from pathlib import Path
 from typing import Final
 
 from kennel.errors import KennelError
@@ -11,7 +10,8 @@ from kennel.local.checkpoints import versions
 from kennel.local.faults import ApiError, invalid, not_found
 from kennel.local.listing import list_page
 from kennel.local.machine import Machine
-from kennel.local.ml_folder import checkpoint_folder
+from kennel.local.places import placed
+from kennel.local.runners import runner_of
 from kennel.local.settings import arn
 from kennel.local.storage import S3Address, read_address
 from kennel.local.store import Record, Store, now
@@ -66,6 +66,7 @@ class TrainingJobs:
 
     def create(self, request: Json) -> Json:
         name = request["TrainingJobName"]
+        request = placed(request, self._machine.settings.on)
         if self.store.get(name):
             raise ApiError(
                 "ResourceInUse",
@@ -73,10 +74,10 @@ class TrainingJobs:
                 f"already exists ({arn('training-job', name)})",
             )
         check_training_job(request, self._machine.s3)
+        runner_of(self._machine, request).check_training(request)
         folder = self._machine.layout.job_dir(name)
         if folder.exists():
             raise invalid(f"{folder} is there already and holds no run. Move it away, or choose another job name.")
-        self._check_program()
         tags = tuple(request.get("Tags", []))
         if not self.store.add(name, Record(request, self._description(request), tags)):
             raise ApiError("ResourceInUse", f"The training job {arn('training-job', name)} has just been created.")
@@ -169,14 +170,10 @@ class TrainingJobs:
             ],
         }
 
-    def _check_program(self) -> None:
-        program = Path(self._machine.settings.train_command[0])
-        if program.is_absolute() and not program.exists():
-            raise invalid(f"{program} is not installed: pip install 'kennel[train]' in the environment of the service.")
-
     def _fail_interrupted(self, record: Record) -> None:
         name = record.request["TrainingJobName"]
-        folder = checkpoint_folder(MlPaths(self._machine.layout.job_dir(name) / "ml"), record.request)
+        ml = MlPaths(self._machine.layout.job_dir(name) / "ml")
+        folder = runner_of(self._machine, record.request).checkpoint_folder(record.request, ml)
         enter(
             self.store,
             name,
@@ -201,7 +198,7 @@ class TrainingJobs:
         checkpoints = read_address(request["CheckpointConfig"]["S3Uri"])
         if isinstance(checkpoints, S3Address):
             objects.announce_bucket(checkpoints.bucket)
-            kept = checkpoint_folder(MlPaths(folder / "ml"), request)
+            kept = runner_of(self._machine, request).checkpoint_folder(request, MlPaths(folder / "ml"))
             for name in versions(kept):
                 objects.announce(checkpoints.below(name), kept / name)
 

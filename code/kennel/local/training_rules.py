@@ -10,15 +10,12 @@ from pathlib import Path
 
 from kennel.errors import ContractError
 from kennel.local.faults import invalid
-from kennel.local.images import check_train_image
-from kennel.local.ml_folder import checkpoint_folder
 from kennel.local.storage import LocalS3, S3Address, read_address
 from kennel.local.validation import Json
-from kennel.paths import MlPaths
 
 
 def check_training_job(request: Json, s3: LocalS3) -> None:
-    """Raises ApiError for a request that AWS would refuse, or that cannot be done here."""
+    """Raises ApiError for a request that AWS would refuse, or that cannot be done here, wherever it runs."""
     _check_algorithm(request["AlgorithmSpecification"])
     _check_stopping(request)
     _check_resources(request.get("ResourceConfig"))
@@ -31,10 +28,6 @@ def _check_algorithm(algorithm: Json) -> None:
         raise invalid("You must specify either TrainingImage or AlgorithmName in AlgorithmSpecification, and not both.")
     if "AlgorithmName" in algorithm:
         raise invalid(f"Algorithm '{algorithm['AlgorithmName']}' is not on this machine. Name a TrainingImage.")
-    check_train_image(algorithm["TrainingImage"])
-    for member in ("ContainerEntrypoint", "ContainerArguments"):
-        if member in algorithm:
-            raise invalid(f"{member} cannot be used: the image is run as a process. Run it with --on docker.")
     if algorithm["TrainingInputMode"] == "Pipe":
         raise invalid("TrainingInputMode 'Pipe' is not supported by the local SageMaker. Use 'File'.")
     for definition in algorithm.get("MetricDefinitions", []):
@@ -68,8 +61,6 @@ def _check_stopping(request: Json) -> None:
 def _check_resources(resources: Json | None) -> None:
     if not resources or "InstanceType" not in resources or resources.get("InstanceCount", 0) < 1:
         raise invalid("ResourceConfig needs an InstanceType and an InstanceCount of 1 to run on this machine.")
-    if resources["InstanceCount"] > 1:
-        raise invalid(f"InstanceCount {resources['InstanceCount']} is more than this one machine. Use 1, or --on aws.")
 
 
 def _check_channels(request: Json, s3: LocalS3) -> None:
@@ -112,7 +103,6 @@ def _check_outputs(request: Json, s3: LocalS3) -> None:
     addresses = [output["S3OutputPath"]]
     if "CheckpointConfig" in request:
         addresses.append(request["CheckpointConfig"]["S3Uri"])
-        checkpoint_folder(MlPaths(Path("/opt/ml")), request)
     for uri in addresses:
         address = _address(uri)
         if not isinstance(address, Path) and not s3.has_bucket(address.bucket):

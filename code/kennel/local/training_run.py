@@ -14,11 +14,10 @@ from kennel.errors import KennelError
 from kennel.local.archives import has_files, pack
 from kennel.local.checkpoints import Checkpoints
 from kennel.local.log_file import LogReader, tail
-from kennel.local.machine import Machine, training_environ
+from kennel.local.machine import Machine
 from kennel.local.metric_scan import MetricScan
-from kennel.local.ml_folder import bring_channel, checkpoint_folder, lay_out
-from kennel.local.processes import Program, RunningProgram
-from kennel.local.settings import arn
+from kennel.local.processes import RunningProgram
+from kennel.local.runners import runner_of
 from kennel.local.storage import S3Address, link_or_copy, read_address
 from kennel.local.store import Store, now
 from kennel.local.validation import Json
@@ -66,6 +65,7 @@ class TrainingRun:
         self._request = request
         self._machine = machine
         self._store = store
+        self._runner = runner_of(machine, request)
         self._folder = machine.layout.job_dir(self.name)
         self._ml = MlPaths(self._folder / "ml")
         self._log = self._folder / "log.txt"
@@ -131,10 +131,10 @@ class TrainingRun:
 
     def _bring_inputs(self) -> None:
         try:
-            lay_out(self._ml, self._request)
+            self._runner.lay_out(self._request, self._ml)
             for channel in self._request.get("InputDataConfig", []):
                 if self._stop is None:
-                    bring_channel(channel, self._ml, self._machine.s3)
+                    self._runner.bring_channel(channel, self._ml)
             if self._checkpoints:
                 self._checkpoints.restore()
         except _STORAGE_ERRORS as error:
@@ -147,25 +147,15 @@ class TrainingRun:
                 self._can_stop = False
                 return 0
             enter(self._store, self.name, "Training")
-            running = self._running = self._machine.processes.start(self._program())
+            program = self._runner.training(self._request, self._ml, self._log)
+            running = self._running = self._machine.processes.start(program)
         try:
             code = self._watch(running)
         finally:
             self._machine.processes.finish(running)
+            self._runner.reclaim(self._request, self._ml)
         self._read_log(force=True)
         return code
-
-    def _program(self) -> Program:
-        return Program(
-            owner=f"training-jobs/{self.name}",
-            command=self._machine.settings.train_command,
-            environ=training_environ(
-                self._machine, self._request, base=self._ml.base, job_arn=arn("training-job", self.name)
-            ),
-            cwd=self._ml.code_dir,
-            log=self._log,
-            grace_s=self._machine.settings.stop_grace_s,
-        )
 
     def _watch(self, running: RunningProgram) -> int:
         limit_s = self._request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", 86400)
@@ -242,7 +232,7 @@ class TrainingRun:
         config = self._request.get("CheckpointConfig")
         if not config:
             return None
-        return Checkpoints(checkpoint_folder(self._ml, self._request), config["S3Uri"], self._machine.s3)
+        return Checkpoints(self._runner.checkpoint_folder(self._request, self._ml), config["S3Uri"], self._machine.s3)
 
 
 def enter(store: Store, name: str, secondary: str, *, message: str | None = None, **changes: object) -> None:

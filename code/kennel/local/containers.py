@@ -1,0 +1,302 @@
+"""Runs images with Docker, as SageMaker does: `docker run IMAGE train` and `docker run IMAGE serve`.
+
+A training runs as the caller's user, so that what it writes is the caller's; SageMaker runs it as the image's own user,
+root mostly. An image that insists on that is given the tag `kennel:user` = `image`: what it wrote is given to the
+caller afterwards, by `chown` in one more container of the image. A server writes nothing here and runs as the image's
+user.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from kennel.errors import KennelError
+from kennel.local.container_order import (
+    BRIDGE,
+    ISOLATED,
+    NONE,
+    PEERS,
+    ContainerOrder,
+    Host,
+    Mount,
+    write_order,
+)
+from kennel.local.engine import ENGINE_ERRORS, check_image, give_back
+from kennel.local.faults import invalid
+from kennel.local.images import check_is_no_serve_image, check_is_no_train_image
+from kennel.local.machine import Machine
+from kennel.local.ml_folder import View, checkpoint_path, lay_out, link_channel, write_configuration
+from kennel.local.places import tag_value
+from kennel.local.processes import Program
+from kennel.local.runners import Address, Hosted, Place, Serving, server_owner, training_owner
+from kennel.local.settings import REGION, arn
+from kennel.local.storage import read_address
+from kennel.local.validation import Json
+from kennel.paths import MlPaths
+
+USER: Final = "kennel:user"
+_USERS: Final = ("caller", "image")
+_OPT_ML: Final = PurePosixPath("/opt/ml")
+_WRITTEN: Final = ("model", "output")
+_MOST_HOSTS: Final = 16
+# What the service's environment must not pass on even to docker-py: the service has taken itself away from AWS.
+_NOT_INHERITED: Final = re.compile(r"AWS_|SM_|SAGEMAKER_|KENNEL_|PYTEST_|PYTHONPATH")
+
+
+@dataclass(frozen=True)
+class Containers:
+    """The way to run programs in containers (see kennel.local.runners.Runner)."""
+
+    machine: Machine
+
+    def check_training(self, request: Json) -> None:
+        image = request["AlgorithmSpecification"]["TrainingImage"]
+        check_is_no_serve_image(image)
+        _user_of(request)
+        _check_hosts(request)
+        _check_paths(request)
+        for channel in request.get("InputDataConfig", []):
+            _check_links(channel)
+        check_image(image)
+
+    def check_container(self, container: Json) -> None:
+        check_is_no_train_image(container["Image"])
+        check_image(container["Image"])
+
+    def lay_out(self, request: Json, ml: MlPaths) -> None:
+        lay_out(ml, request, _view(request, 0))
+        for index, host in enumerate(_host_names(request)[1:], 1):
+            write_configuration(_own_configuration(ml, host), request, _view(request, index))
+
+    def bring_channel(self, channel: Json, ml: MlPaths) -> None:
+        """A file:// channel is mounted: here only the place for it is made."""
+        address = read_address(channel["DataSource"]["S3DataSource"]["S3Uri"])
+        if not isinstance(address, Path):
+            link_channel(channel, ml, self.machine.s3)
+            return
+        target = ml.input_data_dir / channel["ChannelName"]
+        target.mkdir()
+        if not address.is_dir():
+            (target / address.name).touch()
+
+    def checkpoint_folder(self, request: Json, ml: MlPaths) -> Path:
+        """checkpoints/, wherever the program sees it; but what is inside a folder that is mounted anyway is there."""
+        path = PurePosixPath(checkpoint_path(request))
+        uri = request.get("CheckpointConfig", {}).get("S3Uri", "s3://")
+        is_inside = any(path.is_relative_to(_OPT_ML / each) for each in _WRITTEN)
+        if is_inside and not uri.startswith("file:"):
+            return ml.base / path.relative_to(_OPT_ML)
+        return ml.checkpoints_dir
+
+    def training(self, request: Json, ml: MlPaths, log: Path) -> Program:
+        order = self._training_order(request, ml)
+        order_file = log.with_name("container.json")
+        write_order(order, order_file)
+        return _program(training_owner(request), order_file, log, self.machine.settings.stop_grace_s)
+
+    def reclaim(self, request: Json, ml: MlPaths) -> None:
+        if _user_of(request) == "caller":
+            return
+        image = request["AlgorithmSpecification"]["TrainingImage"]
+        folders = [ml.base / each for each in _WRITTEN] + [self.checkpoint_folder(request, ml)]
+        try:
+            give_back(image, folders, f"{self.machine.layout.runs}:{training_owner(request)}")
+        except ENGINE_ERRORS as error:
+            print(f"{ml.base}: what the container wrote stays the image's user's: {error}", file=sys.stderr, flush=True)
+
+    def serving(self, hosted: Hosted, place: Place) -> Serving:
+        _let_everybody_read(place.ml.model_dir)
+        is_isolated = hosted.model.get("EnableNetworkIsolation", False)
+        order = ContainerOrder(
+            name=hosted.endpoint,
+            image=hosted.container["Image"],
+            command=("serve",),
+            entrypoint=None,
+            environment=dict(hosted.container.get("Environment", {})),
+            hosts=(Host("model", (_mount(place.ml.model_dir, _OPT_ML / "model", read_only=True),)),),
+            network=ISOLATED if is_isolated else BRIDGE,
+            instance_type=hosted.variant.get("InstanceType", ""),
+            as_caller=False,
+            address_file=str(place.address_file),
+        )
+        write_order(order, place.order_file)
+        grace_s = self.machine.settings.serve_grace_s
+        program = _program(server_owner(hosted, place), place.order_file, place.log, grace_s)
+        return Serving(program, lambda: _read_address(place.address_file))
+
+    def _training_order(self, request: Json, ml: MlPaths) -> ContainerOrder:
+        algorithm = request["AlgorithmSpecification"]
+        entrypoint = algorithm.get("ContainerEntrypoint")
+        as_caller = _user_of(request) == "caller"
+        names = _host_names(request)
+        mounts = tuple(self._mounts(request, ml))
+        return ContainerOrder(
+            name=request["TrainingJobName"],
+            image=algorithm["TrainingImage"],
+            # An entry point of the job's own takes the place of `train`.
+            command=(*(() if entrypoint else ("train",)), *algorithm.get("ContainerArguments", ())),
+            entrypoint=tuple(entrypoint) if entrypoint else None,
+            environment=_training_environment(request, as_caller=as_caller),
+            hosts=tuple(Host(name, (*mounts, *_own_mounts(ml, name, index))) for index, name in enumerate(names)),
+            network=_network(request),
+            instance_type=request["ResourceConfig"]["InstanceType"],
+            as_caller=as_caller,
+            # Loaders that pass pictures between processes need more than Docker's 64 MB. What SageMaker gives is
+            # documented nowhere; half of the memory is what Linux itself gives /dev/shm.
+            shm_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2,
+        )
+
+    def _mounts(self, request: Json, ml: MlPaths) -> Iterator[Mount]:
+        yield _mount(ml.base / "input", _OPT_ML / "input", read_only=True)
+        for channel in request.get("InputDataConfig", []):
+            address = read_address(channel["DataSource"]["S3DataSource"]["S3Uri"])
+            if isinstance(address, Path):
+                target = _OPT_ML / "input" / "data" / channel["ChannelName"]
+                yield _mount(address, target if address.is_dir() else target / address.name, read_only=True)
+        for name in _WRITTEN:
+            yield _mount(ml.base / name, _OPT_ML / name)
+        checkpoints = self.checkpoint_folder(request, ml)
+        if checkpoints == ml.checkpoints_dir:
+            target = PurePosixPath(checkpoint_path(request))
+            if target.is_relative_to(_OPT_ML) and target.parts[3] in _WRITTEN:  # else Docker makes it, as root
+                (ml.base / target.relative_to(_OPT_ML)).mkdir(parents=True, exist_ok=True)
+            yield _mount(checkpoints, target)
+
+
+def _program(owner: str, order_file: Path, log: Path, grace_s: float) -> Program:
+    return Program(
+        owner=owner,
+        command=(sys.executable, "-P", "-m", "kennel.local.container_run", str(order_file)),
+        environ={key: value for key, value in os.environ.items() if not _NOT_INHERITED.match(key)},
+        cwd=order_file.parent,
+        log=log,
+        grace_s=grace_s,
+        has_containers=True,
+    )
+
+
+def _mount(source: Path, target: PurePosixPath, *, read_only: bool = False) -> Mount:
+    """source: resolved, since a link would lead nowhere inside the container."""
+    return Mount(str(source.resolve()), str(target), read_only)
+
+
+def _training_environment(request: Json, *, as_caller: bool) -> dict[str, str]:
+    """What the container is told beyond its image's ENV: nothing of this machine, and no credentials."""
+    name = request["TrainingJobName"]
+    # The caller has no entry in the image's passwd: no home, and no name for those who ask for one (torch's caches).
+    home = {"HOME": "/tmp", "USER": "kennel"} if as_caller else {}  # noqa: S108  in the container
+    platform = {"TRAINING_JOB_NAME": name, "TRAINING_JOB_ARN": arn("training-job", name), "AWS_REGION": REGION}
+    return {**home, **request.get("Environment", {}), **platform}
+
+
+def _host_names(request: Json) -> tuple[str, ...]:
+    return tuple(f"algo-{number + 1}" for number in range(request["ResourceConfig"]["InstanceCount"]))
+
+
+def _view(request: Json, index: int) -> View:
+    interface = "lo" if _network(request) == NONE else "eth0"
+    return View(_OPT_ML, PurePosixPath(checkpoint_path(request)), _host_names(request), interface, index)
+
+
+def _network(request: Json) -> str:
+    """Without the job's peers there is nobody an isolated container may talk to."""
+    is_isolated = request.get("EnableNetworkIsolation", False)
+    if request["ResourceConfig"]["InstanceCount"] == 1:
+        return NONE if is_isolated else BRIDGE
+    return ISOLATED if is_isolated else PEERS
+
+
+def _own_configuration(ml: MlPaths, host: str) -> Path:
+    return ml.base / f"config-{host}"
+
+
+def _own_mounts(ml: MlPaths, host: str, index: int) -> tuple[Mount, ...]:
+    """What a host other than the first sees in place of the first's: who it is."""
+    if index == 0:
+        return ()
+    return (_mount(_own_configuration(ml, host), _OPT_ML / "input" / "config", read_only=True),)
+
+
+def _user_of(request: Json) -> str:
+    """Whose user a training runs as. Raises ApiError for a tag that says neither."""
+    user = tag_value(request, USER) or "caller"
+    if user not in _USERS:
+        raise invalid(f"Tag '{USER}' has value '{user}'. Expected one of: {', '.join(_USERS)}.")
+    return user
+
+
+def _check_hosts(request: Json) -> None:
+    count = request["ResourceConfig"]["InstanceCount"]
+    if count > _MOST_HOSTS:
+        raise invalid(f"InstanceCount {count} is more than {_MOST_HOSTS} containers on this machine. Use --on aws.")
+    for channel in request.get("InputDataConfig", []):
+        distribution = channel["DataSource"]["S3DataSource"].get("S3DataDistributionType", "FullyReplicated")
+        if count > 1 and distribution != "FullyReplicated":
+            raise invalid(
+                f"S3DataDistributionType '{distribution}' of channel '{channel['ChannelName']}' is not supported here "
+                f"for {count} instances, which share one folder. Use 'FullyReplicated', or --on aws."
+            )
+
+
+def _check_paths(request: Json) -> None:
+    """Raises ApiError for a LocalPath that is none, or whose contents would be lost."""
+    path = PurePosixPath(checkpoint_path(request))
+    reserved = (_OPT_ML, *(_OPT_ML / each for each in ("input", "model", "output", "code")))
+    if not path.is_absolute() or ".." in path.parts or path in (PurePosixPath("/"), *reserved):
+        raise invalid(
+            f"Value '{path}' at 'checkpointConfig.localPath' cannot be used. Expected a folder of its own, such as "
+            "/opt/ml/checkpoints or /state."
+        )
+    if path.is_relative_to(_OPT_ML / "input"):
+        raise invalid(f"Value '{path}' at 'checkpointConfig.localPath' cannot be used: /opt/ml/input is read-only.")
+    for member in ("DebugHookConfig", "TensorBoardOutputConfig"):
+        local_path = PurePosixPath(request.get(member, {}).get("LocalPath", "/opt/ml/output/any"))
+        if not any(local_path.is_relative_to(_OPT_ML / each) for each in _WRITTEN) or ".." in local_path.parts:
+            raise invalid(
+                f"Value '{local_path}' at '{member}.localPath' cannot be used: only /opt/ml/model and /opt/ml/output "
+                "outlive the container. Expected a folder such as /opt/ml/output/tensors."
+            )
+
+
+def _check_links(channel: Json) -> None:
+    """Raises ApiError for a folder with links that lead out of it: a container does not see what they lead to."""
+    try:
+        folder = read_address(channel["DataSource"]["S3DataSource"]["S3Uri"])
+    except KennelError as error:
+        raise invalid(str(error)) from error
+    if not isinstance(folder, Path) or not folder.is_dir():
+        return
+    real = folder.resolve()
+    for parent, folders, files in os.walk(real):
+        for name in (*folders, *files):
+            link = os.path.join(parent, name)
+            if os.path.islink(link) and not Path(link).resolve().is_relative_to(real):
+                raise invalid(
+                    f"Channel '{channel['ChannelName']}': {link} is a link to {os.path.realpath(link)}, which is "
+                    f"outside {real}, so that a container does not see it. Copy it into the folder (cp -rL), or give "
+                    "the folder that holds both."
+                )
+
+
+def _let_everybody_read(model_dir: Path) -> None:
+    """A server runs as its image's user; a model that was unpacked here may be its owner's only."""
+    if model_dir.is_symlink():
+        return
+    for parent, _, files in os.walk(model_dir):
+        os.chmod(parent, os.stat(parent).st_mode | 0o555)  # noqa: S103  a model is no secret
+        for name in files:
+            path = os.path.join(parent, name)
+            if not os.path.islink(path):
+                os.chmod(path, os.stat(path).st_mode | 0o444)
+
+
+def _read_address(file: Path) -> Address | None:
+    try:
+        return Address(**json.loads(file.read_text()))
+    except FileNotFoundError:
+        return None
