@@ -138,7 +138,7 @@ def test_the_stack_makes_the_repositories_and_roles_that_its_outputs_name(stack:
     assert stack["JobLocation"] == "s3://a-bucket/kennel/jobs/"
     iam = boto3.client("iam", region_name=REGION)
     role = stack["ExecutionRoleArn"].rpartition("/")[2]
-    document = iam.get_role_policy(RoleName=role, PolicyName="jobs")["PolicyDocument"]
+    document = json.loads(iam.get_role_policy(RoleName=role, PolicyName="jobs")["PolicyDocument"])  # moto's: text
     pulls = next(one for one in document["Statement"] if one["Sid"] == "PullItsImages")
     assert sorted(pulls["Resource"]) == sorted(one["repositoryArn"] for one in repositories.values())
     assert "${" not in json.dumps(document), "every name was put in"
