@@ -32,6 +32,7 @@ class Subject:
     attributes: what `docker inspect` says. kinds: what it is checked as. exercise: how to make it work.
     folder: a scratch folder of its own. model_folder: what a server gets as /opt/ml/model (may be empty; a training
     that completes puts its model there). logs: where logs of containers are kept, if anywhere.
+    memory_mb: the limit of every container. stop_grace_s: from SIGTERM to SIGKILL, where it is not SageMaker's.
     shared: what checks leave for later checks, so that one run of a container can answer several.
     """
 
@@ -44,6 +45,7 @@ class Subject:
     kinds: frozenset[Kind] = frozenset({"image"})
     logs: Path | None = None
     memory_mb: int | None = None
+    stop_grace_s: float | None = None
     shared: dict[str, Any] = field(default_factory=dict)
 
     @property

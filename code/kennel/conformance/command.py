@@ -43,6 +43,7 @@ def read_request(arguments: argparse.Namespace) -> Request:
         request=_request_body(arguments),
         selection=Selection(tuple(arguments.only), tuple(arguments.skip)),
         memory_mb=arguments.memory_mb,
+        stop_grace_s=arguments.stop_grace,
         logs=arguments.logs,
     )
 

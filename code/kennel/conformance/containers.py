@@ -290,6 +290,20 @@ class Containers:
         self._networks.append(made)
         return name
 
+    def take_over(self, image: str, folders: Sequence[Path]) -> None:
+        """Makes what containers wrote into these folders the caller's, who could not delete root's files otherwise.
+
+        Done by the image itself, for any other may not be here; one without `chown` leaves the files as they are.
+        """
+        owner = f"{os.geteuid()}:{os.getegid()}"
+        if os.geteuid() == 0 or not any(_has_foreign_files(folder) for folder in folders):
+            return
+        mounts = [Mount(folder, f"/kennel/{number}") for number, folder in enumerate(folders)]
+        with suppress(ContainerError):
+            cleaner = self.start(image, ["-R", owner, "/kennel"], entrypoint=["chown"], user="0", mounts=mounts)
+            cleaner.wait(timeout_s=60)
+            self.remove(cleaner)
+
     def remove(self, container: RunningContainer) -> None:
         container.remove()
         self._containers.remove(container)
@@ -306,6 +320,10 @@ class Containers:
         """docker-py's way to give a container a name on a network."""
         endpoint = self.client.api.create_endpoint_config(aliases=[hostname] if hostname else [])
         return {network: endpoint}
+
+
+def _has_foreign_files(folder: Path) -> bool:
+    return any(path.lstat().st_uid != os.geteuid() for path in folder.rglob("*"))
 
 
 def remove_remains(client: Any) -> None:  # noqa: ANN401

@@ -63,8 +63,8 @@ class ImageFiles:
             member = archive.next()
             if member is None:
                 return None
-            content = archive.extractfile(member)
-            data = content.read(2**20) if content is not None and member.isfile() else b""
+            content = archive.extractfile(member) if member.isfile() else None
+            data = content.read(2**20) if content is not None else b""
         member.name = path
         return member, data
 

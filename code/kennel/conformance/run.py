@@ -51,6 +51,7 @@ class Request:
     request: Mapping[str, Any] = field(default_factory=dict)
     selection: Selection = field(default_factory=Selection)
     memory_mb: int | None = None
+    stop_grace_s: float | None = None
     logs: Path | None = None
 
 
@@ -74,6 +75,7 @@ def conform(request: Request, *, progress: Progress) -> Iterator[ImageReport]:
                 model_folder=model_folder,
                 logs=request.logs,
                 memory_mb=request.memory_mb,
+                stop_grace_s=request.stop_grace_s,
             )
             subject.folder.mkdir()
             subject.kinds = _kinds(request, subject)
