@@ -78,12 +78,17 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class Source:
-    """What an image is made of: version, commit, whether files differ from the commit ("true", "false", "unknown")."""
+    """What an image is made of: version, commit, whether files differ from the commit ("true", "false", "unknown").
+
+    created: when the commit was made, not the image: so the same commit built again from cache is the same image, which
+    a push recognises (its tag in the registry never moves).
+    """
 
     version: str
     commit: str
     dirty: str
     origin: str
+    created: str = "unknown"
 
 
 def build(request: BuildRequest, *, root: Path = CHECKOUT) -> list[Image]:
@@ -125,7 +130,8 @@ def read_source(root: Path) -> Source:
         return Source(version, "unknown", "unknown", "unknown")
     changed = _git(root, "status", "--porcelain", "--", *CONTEXT)
     origin = _git(root, "remote", "get-url", "origin") or "unknown"
-    return Source(version, commit, "true" if changed else "false", _without_credentials(origin))
+    created = _git(root, "show", "--no-patch", "--format=%cI", "HEAD") or "unknown"
+    return Source(version, commit, "true" if changed else "false", _without_credentials(origin), created)
 
 
 def find_client() -> str:
@@ -159,7 +165,7 @@ def build_command(client: str, image: Image, request: BuildRequest, source: Sour
         "DIRTY": source.dirty,
         "SOURCE": source.origin,
         "CONFORMANCE": json.dumps(EXERCISES[image.variant.partition("-")[0]]),
-        "CREATED": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "CREATED": source.created,
     }
     base = request.base_image or (CPU_BASE if image.variant == "serve-cpu" else None)
     if base:
