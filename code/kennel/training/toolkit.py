@@ -15,6 +15,8 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -75,7 +77,10 @@ class ScriptRunner(process.ProcessRunner):  # type: ignore[misc]  # the toolkit 
         logger.info("Starting %s", " ".join(command))
         toolkit = os.getpid()
         return subprocess.Popen(
-            command, cwd=environment.code_dir, start_new_session=True, preexec_fn=lambda: die_with_parent(toolkit)
+            command,
+            cwd=program_dir(self._user_entry_point),
+            start_new_session=True,
+            preexec_fn=lambda: die_with_parent(toolkit),
         )
 
 
@@ -100,6 +105,18 @@ def main() -> None:
         status = 1  # the script says that it failed; its own status may have wrapped (256 reads as 0)
     if status != 0:
         _fail(env.user_entry_point, status, was_told_to_stop=script.was_told_to_stop)
+
+
+def program_dir(program: str) -> str:
+    """The folder with the program: the job's own code, or else where the program is installed with this package.
+
+    An image keeps nothing in /opt/ml, which SageMaker may cover with what it mounts.
+    """
+    if not Path(environment.code_dir, program).exists():
+        spec = find_spec(program.removesuffix(".py"))
+        if spec is not None and spec.origin is not None:
+            return str(Path(spec.origin).parent)
+    return str(environment.code_dir)
 
 
 def exit_status(returncode: int) -> int:

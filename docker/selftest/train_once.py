@@ -36,7 +36,7 @@ def main() -> None:
         (config / "inputdataconfig.json").write_text(json.dumps({"data": {"TrainingInputMode": "File"}}))
         resources = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}
         (config / "resourceconfig.json").write_text(json.dumps(resources))
-        subprocess.run(["train"], check=True, env={**os.environ, "SAGEMAKER_BASE_DIR": str(ml)})
+        subprocess.run(["train"], check=True, timeout=300, env={**os.environ, "SAGEMAKER_BASE_DIR": str(ml)})
         found = {path.name for path in (ml / "model").iterdir()}
         if not {"model.safetensors", "model.json"} <= found:
             sys.exit(f"selftest: the training left {sorted(found)} in model/")
