@@ -3,13 +3,19 @@
 Exercise it: pytest tests/unit/serving/test_engine_onnx.py, benchmarks/serving_engines.py
 """
 
+import os
+
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from kennel.errors import ArchiveError, HyperparameterError
 from kennel.model.archive import Archive, Predict, unusable
 from kennel.serving.onnx_graph import INPUT, OUTPUT, build_graph
+
+# From 1.29 on, importing it starts a thread that reports to Microsoft over the network, and writes an identifier of the
+# machine to the home folder. Nothing of that is begun if this is set before the import.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime  # noqa: E402
 
 
 def load_network(archive: Archive) -> Predict:

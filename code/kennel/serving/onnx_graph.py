@@ -137,7 +137,7 @@ class _Graph:
 def fold_batch_norm(state: State, layer: Convolution) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weights and bias of one convolution that computes what `layer` and the BatchNorm after it do in eval mode.
 
-    In float64, and rounded once: folded in float32, a deep network's answers move further.
+    Computed in float64, so that it is rounded once.
     """
     weight, scale, shift, mean, variance = (
         state[tensor_name(name)].astype(np.float64)

@@ -10,7 +10,18 @@ from PIL import Image
 from kennel.errors import ArchiveError
 from kennel.images.decode import decode_image
 from kennel.serving.engine import Engine, load_engine
+from kennel.serving.engine_choice import ENGINES
 from served_archive import CARD, LABELS, golden, picture
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest, model_dir: Path) -> Engine:
+    """Every engine: whatever computes, these hold."""
+    return load_engine(model_dir, name=request.param)
+
+
+def test_an_engine_has_replayed_its_golden_predictions(engine: Engine) -> None:
+    assert (engine.name in ENGINES, engine.golden) == (True, 2)
 
 
 def test_probabilities_are_those_the_archive_was_written_with(engine: Engine, model_dir: Path) -> None:
@@ -71,14 +82,29 @@ def test_the_answer_describes_the_model(engine: Engine) -> None:
     }
 
 
-def test_a_loaded_engine_runs_with_one_thread(engine: Engine) -> None:
+def test_torch_runs_with_one_thread(model_dir: Path) -> None:
+    load_engine(model_dir, name="torch")
     assert torch.get_num_threads() == 1
 
 
-def test_an_archive_that_answers_differently_is_refused(model_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_archive_that_answers_differently_is_refused(name: str, model_dir: Path, tmp_path: Path) -> None:
     other = shutil.copytree(model_dir, tmp_path / "model")
     card = json.loads((other / "model.json").read_text())
     card["temperature"] = 0.2
     (other / "model.json").write_text(json.dumps(card))
     with pytest.raises(ArchiveError, match="golden"):
-        load_engine(other)
+        load_engine(other, name=name)
+
+
+def test_the_environment_chooses_the_engine(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KENNEL_ENGINE", "onnxruntime")
+    assert load_engine(model_dir).name == "onnxruntime"
+
+
+def test_both_engines_give_the_same_answer(model_dir: Path) -> None:
+    answers = [load_engine(model_dir, name=name).predict([decode_image(picture())], top_k=3) for name in ENGINES]
+    first, second = (answer.predictions[0].top_k for answer in answers)
+    assert answers[0].model == answers[1].model
+    assert [each.label for each in first] == [each.label for each in second]
+    assert [each.probability for each in first] == pytest.approx([each.probability for each in second], abs=1e-5)
