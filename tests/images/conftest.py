@@ -12,7 +12,17 @@ import docker
 import pytest
 from docker.errors import DockerException
 
+from built_images import BuiltImages
 from needs import absent
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Builds download gigabytes: what waits for one may take longer than other tests."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(1800))
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +45,24 @@ def base_image(docker_engine: docker.DockerClient) -> str:
         absent("docker", "KENNEL_BASE_IMAGE does not name the image to build on, such as debian:bookworm")
     docker_engine.images.get(name)  # a wrong name is an error, not a reason to skip
     return name
+
+
+@pytest.fixture(scope="session")
+def built(docker_engine: docker.DockerClient, base_image: str, shared: Path) -> Iterator[BuiltImages]:
+    """The images, built for real by scripts/build.sh; the training image with the real ResNet-18 in it."""
+    tag, seconds = f"test-{secrets.token_hex(4)}", {}
+    images = BuiltImages(f"kennel-train:{tag}", f"kennel-serve:{tag}", f"kennel-serve:{tag}-cpu", seconds)
+    weights = ("--weights", str(shared / "weights" / "resnet18-half.pth"))
+    try:
+        for name, words in {"train": ("train", *weights), "serve": ("serve",), "serve-cpu": ("serve", "--cpu")}.items():
+            began = time.monotonic()
+            command = [REPOSITORY / "scripts" / "build.sh", *words, "--tag", tag, "--base-image", base_image]
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+            seconds[name] = round(time.monotonic() - began, 1)
+        print(f"built {seconds}")
+        yield images
+    finally:
+        for name in images.names:
+            with contextlib.suppress(docker.errors.ImageNotFound):
+                docker_engine.images.remove(name, force=True)

@@ -88,7 +88,7 @@ class Source:
     commit: str
     dirty: str
     origin: str
-    created: str = "unknown"
+    created: str
 
 
 def build(request: BuildRequest, *, root: Path = CHECKOUT) -> list[Image]:
@@ -127,7 +127,7 @@ def read_source(root: Path) -> Source:
     version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
-        return Source(version, "unknown", "unknown", "unknown")
+        return Source(version, "unknown", "unknown", "unknown", "unknown")
     changed = _git(root, "status", "--porcelain", "--", *CONTEXT)
     origin = _git(root, "remote", "get-url", "origin") or "unknown"
     created = _git(root, "show", "--no-patch", "--format=%cI", "HEAD") or "unknown"

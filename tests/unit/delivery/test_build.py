@@ -24,7 +24,7 @@ from kennel.delivery.build import (
 from kennel.errors import KennelError, UserError
 from kennel.metrics import metric_definitions
 
-SOURCE = Source("1.2.3", "c0ffee", "false", "https://example.org/kennel")
+SOURCE = Source("1.2.3", "c0ffee", "false", "https://example.org/kennel", "2026-11-21T04:00:00+00:00")
 
 
 def make_docker(folder: Path, *, version: str = "20.10.24", has_buildx: bool = False, answers: bool = True) -> Path:
@@ -165,12 +165,14 @@ def test_source_says_what_was_not_committed_and_no_password(tmp_path: Path) -> N
         subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True)
 
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "9"\n')
-    assert read_source(tmp_path) == Source("9", "unknown", "unknown", "unknown")
+    assert read_source(tmp_path) == Source("9", "unknown", "unknown", "unknown", "unknown")
     git("init")
     git("add", "pyproject.toml")
     git("commit", "-m", "first")
     git("remote", "add", "origin", "https://me:secret@example.org/kennel.git")
     source = read_source(tmp_path)
     assert (source.dirty, source.origin, len(source.commit)) == ("false", "https://example.org/kennel.git", 40)
+    assert source.created.startswith("20")
+    assert read_source(tmp_path) == source
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "10"\n')
     assert read_source(tmp_path).dirty == "true"
