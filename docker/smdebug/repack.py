@@ -254,8 +254,10 @@ def rebuild_descriptor(path: str, source: str, recipe: Recipe) -> str:
         for node in ast.parse(source).body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "DESCRIPTOR"
     ]
-    if len(calls) != 1 or not isinstance(calls[0], ast.Call):
+    if len(calls) != 1:
         raise RepackError(f"{path} has {len(calls)} times 'DESCRIPTOR = ...(...)'; once was expected.")
+    if not isinstance(calls[0], ast.Call):
+        raise RepackError(f"{path} has a DESCRIPTOR that is no call.")
     values = {word.arg: word.value for word in calls[0].keywords}
     serialized = ast.literal_eval(values["serialized_pb"]) if "serialized_pb" in values else b""
     # A FileDescriptorProto begins with its field 1, the name: tag 10, length, text.
