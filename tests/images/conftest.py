@@ -5,8 +5,12 @@ A test that asks for `docker_engine` is skipped where no Docker answers, or fail
 """
 
 import os
+import secrets
+import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import docker
 import pytest
