@@ -1,163 +1,21 @@
 """The real `serve` with the real multi-model-server on loopback, over a folder that stands for /opt/ml."""
 
-import base64
-import http.client
 import json
-import os
-import random
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from served_archive import LABELS, golden, make_archive, picture
-
-SERVE = Path(sys.executable).with_name("serve")
-# Importing torch takes 2 s on an idle machine and 20 s on a busy one.
-START_DEADLINE_S = 120.0
-
-
-@dataclass
-class Reply:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:  # noqa: ANN401
-        return json.loads(self.body)
-
-
-@dataclass
-class Server:
-    base: Path
-    port: int
-    process: "subprocess.Popen[bytes]"
-    before_ready: set[int | str] = field(default_factory=set)
-
-    @property
-    def output(self) -> str:
-        return (self.base / "out.txt").read_text()
-
-    @property
-    def errors(self) -> str:
-        return (self.base / "err.txt").read_text()
-
-    @property
-    def temporary(self) -> list[Path]:
-        return list((self.base / "tmp").iterdir())
-
-    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
-        """`content_type="image/png"` is the header Content-Type; http.client adds none of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        names = {name.replace("_", "-").title(): value for name, value in headers.items()}
-        try:
-            connection.request(method, path, body, names)
-            response = connection.getresponse()
-            return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
-        finally:
-            connection.close()
-
-    def invoke(self, body: bytes, **headers: str) -> Reply:
-        return self.request("POST", "/invocations", body, **headers)
-
-    def wait_until_ready(self) -> "Server":
-        deadline = time.monotonic() + START_DEADLINE_S
-        while True:
-            assert self.process.poll() is None, f"serve ended with {self.process.returncode}: {self.errors}"
-            assert time.monotonic() < deadline, f"not ready in {START_DEADLINE_S} s: {self.errors}"
-            try:
-                status: int | str = self.request("GET", "/ping").status
-            except ConnectionRefusedError:
-                status = "refused"
-            if status == 200:
-                break
-            self.before_ready.add(status)
-            time.sleep(0.02)
-        while "ready: " not in self.output:
-            assert time.monotonic() < deadline, self.errors
-            time.sleep(0.02)
-        return self
-
-    def family(self) -> list[psutil.Process]:
-        """serve, java, its stand-in for the workers' parent, the workers' parent, and the workers, in this order."""
-        serve = psutil.Process(self.process.pid)
-        java, parent = sorted(serve.children(), key=lambda child: "java" not in child.name())
-        (standin,) = (child for child in java.children() if runs(child, "model_service_worker.py"))
-        return [serve, java, standin, parent, *parent.children()]
-
-    def wait_for_worker(self) -> psutil.Process:
-        """The process that loads the model, as soon as there is one."""
-        deadline = time.monotonic() + START_DEADLINE_S
-        while True:
-            assert time.monotonic() < deadline, self.errors
-            for child in psutil.Process(self.process.pid).children():
-                if runs(child, "kennel.serving.worker"):
-                    return child
-            time.sleep(0.02)
-
-    def end(self) -> int:
-        return self.process.wait(60)
-
+from served_process import START_DEADLINE_S, Server, as_json, free_port, start_server, stop_server, text, wait_gone
 
 Starter = Callable[..., Server]
-
-
-def runs(process: psutil.Process, program: str) -> bool:
-    """Whether a process is one of `program`; there are short-lived others (`java -version`, a look at the metrics)."""
-    try:
-        return any(program in argument for argument in process.cmdline())
-    except psutil.Error:
-        return False
-
-
-def free_port() -> int:
-    """Of those multi-model-server takes: below 32,767, where the kernel gives none by itself."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-    raise OSError("a hundred ports are in use")
-
-
-def start_server(base: Path, **environ: str) -> Server:
-    port = free_port()
-    (base / "tmp").mkdir(exist_ok=True)
-    settings = {
-        "SAGEMAKER_BASE_DIR": str(base),
-        "SAGEMAKER_BIND_TO_PORT": str(port),
-        "SAGEMAKER_MODEL_SERVER_WORKERS": "2",
-        "KENNEL_LOOPBACK": "1",
-        "TMPDIR": str(base / "tmp"),
-    }
-    inherited = dict(os.environ)
-    inherited.pop(
-        "PYTHONDONTWRITEBYTECODE", None
-    )  # with it, every one of these servers would compile torch's modules anew
-    with open(base / "out.txt", "wb") as out, open(base / "err.txt", "wb") as err:
-        process = subprocess.Popen([SERVE], env=inherited | settings | environ, stdout=out, stderr=err, cwd=base)
-    return Server(base, port, process)
-
-
-def stop_server(server: Server) -> None:
-    """Whatever a test did: nothing is left."""
-    if server.process.poll() is None:
-        server.process.terminate()
-        try:
-            server.process.wait(30)
-        except subprocess.TimeoutExpired:
-            server.process.kill()
-            server.process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -200,15 +58,24 @@ def server(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Iterator[
     stop_server(server)
 
 
-# In a process that imports this at its start, one body is a fault of ours.
-FAULTY = """
+# In a process that imports this at its start, one body is a fault of ours, and one takes long.
+FAULTY = f"""
+import time
 import kennel.serving.request as request
 parse_request = request.parse_request
 def parse_or_fail(body, content_type):
     if body == b"fail":
         raise RuntimeError("secret detail")
+    if body == b"slow":
+        time.sleep(1.5)
+        body = {picture()!r}
     return parse_request(body, content_type)
 request.parse_request = parse_or_fail
+"""
+# And in this one, a server that hangs is given up after 4 s and not after minutes.
+IMPATIENT = """
+import kennel.serving.vitals as vitals
+vitals.LOOK_S, vitals._GRACE_S = 0.2, 2.0
 """
 
 
@@ -223,19 +90,6 @@ def other(tmp_path_factory: pytest.TempPathFactory, archive: Path, server: Serve
     other = start_server(base, **settings)
     yield other.wait_until_ready()
     stop_server(other)
-
-
-def as_json(**content: Any) -> bytes:  # noqa: ANN401
-    return json.dumps(content).encode()
-
-
-def text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def wait_gone(processes: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(processes, timeout=20)
-    assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
 
 
 # What is asked of a server that is well.
@@ -357,6 +211,10 @@ def test_invocations_without_a_body_is_400(server: Server) -> None:
     assert server.request("GET", "/invocations").status == 400
 
 
+def test_there_are_no_execution_parameters(server: Server) -> None:
+    assert server.request("GET", "/execution-parameters").status == 404
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [("GET", "/models"), ("DELETE", "/models/model"), ("POST", "/models?url=x"), ("PUT", "/models/model?min_worker=9")],
@@ -429,6 +287,51 @@ def test_workers_that_hang_are_given_up_after_seconds_not_minutes(other: Server)
     assert other.invoke(picture(), content_type="image/png").status == 200
     for worker in workers:
         worker.resume()
+
+
+def start_slow(start: Starter, folder: Path, code: str, **environ: str) -> Server:
+    (folder / "sitecustomize.py").write_text(code)
+    return start(PYTHONPATH=str(folder), **environ).wait_until_ready()
+
+
+def test_requests_under_way_are_answered_at_sigterm(start: Starter, tmp_path: Path) -> None:
+    server = start_slow(start, tmp_path, FAULTY)
+    family = server.family()
+    with ThreadPoolExecutor(6) as pool:
+        under_way = [pool.submit(server.invoke, b"slow", content_type="image/png") for _ in range(6)]  # 2 workers
+        time.sleep(0.5)
+        server.process.terminate()
+        replies = [each.result().status for each in under_way]
+    assert (replies, server.end()) == ([200] * 6, 0)
+    wait_gone(family)
+    assert (server.errors, server.temporary) == ("", [])
+
+
+def test_a_second_sigterm_does_not_wait(start: Starter, tmp_path: Path) -> None:
+    server = start_slow(start, tmp_path, FAULTY.replace("1.5", "60"))
+    family = server.family()
+    with ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(server.invoke, b"slow", content_type="image/png")
+        time.sleep(0.5)
+        server.process.terminate()
+        time.sleep(1)
+        assert server.process.poll() is None
+        server.process.terminate()
+        assert server.process.wait(10) == 0
+        assert isinstance(lost.exception(), ConnectionError)
+    wait_gone(family)
+
+
+def test_a_server_whose_workers_hang_for_good_ends_with_the_reason(start: Starter, tmp_path: Path) -> None:
+    server = start_slow(start, tmp_path, IMPATIENT, SAGEMAKER_MODEL_SERVER_TIMEOUT="1")
+    time.sleep(6)
+    assert server.process.poll() is None  # nobody asked, and it is well
+    family = server.family()
+    for process in family[3:]:  # the workers, and their parent, which would replace them
+        process.suspend()
+    assert server.end() == 1
+    wait_gone(family)
+    assert "ERROR KennelError: No request was answered for 4 s" in server.errors.splitlines()[-1]
 
 
 def test_sigterm_leaves_nothing_and_its_neighbour_alone(server: Server, other: Server) -> None:

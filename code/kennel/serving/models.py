@@ -30,7 +30,7 @@ from kennel.serving.resources import free_memory_bytes
 from kennel.serving.settings import ServerSettings
 
 # How long requests that are under way may take when a model or the server is to end; SageMaker kills after 30 s.
-DRAIN_S: Final = 25.0
+DRAIN_S: Final = 24.0
 # Requests that may wait for a worker of a model: as many as multi-model-server lets wait.
 _QUEUE: Final = 100
 _HIRE_DEADLINE_S: Final = 10.0

@@ -2,7 +2,7 @@
 
 multi-model-server tells nobody how many requests it has, and Java's sockets cannot be looked into. So each worker holds
 a shared lock on the file while it answers, which the kernel takes back if the worker is killed, and writes a byte when
-it has answered. That costs a request 2 µs. Exercise it: pytest tests/unit/serving/test_pulse.py
+it has answered. That costs a request 15 µs. Exercise it: pytest tests/unit/serving/test_pulse.py
 """
 
 import fcntl

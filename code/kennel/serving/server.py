@@ -14,7 +14,7 @@ the workers. Until then a connection is refused, which SageMaker takes for "not 
 more than it did. (A plugin in Java could mend /ping too, but would need a compiler at every change and a binary in
 the repository. A proxy in front would cost every request a copy, and be one more thing to die.)
 
-**When it ends.** On SIGTERM or SIGINT: when no worker has been at a request for a moment, 25 s later at most
+**When it ends.** On SIGTERM or SIGINT: when no worker has been at a request for a moment, 24 s later at most
 (SageMaker kills after 30 s); then java and the workers; exit status 0. A second signal does not wait.
 Nobody but Java can close Java's port, so a request that comes meanwhile is answered, too. When the model cannot be
 served, any of the three processes ends (multi-model-server would serve on without), or all workers hang
@@ -74,10 +74,10 @@ from kennel.serving.vitals import LOOK_S, Vitals
 
 # After as long multi-model-server gives up a model that it cannot get, and serves without: it must not come to that.
 _JAVA_DEADLINE_S: Final = 55.0
-# SageMaker kills 30 s after SIGTERM; java takes under a second, and a gateway as long as its requests (25 s at most).
-_END_DEADLINE_S: Final = 3.0
+# SageMaker kills 30 s after SIGTERM; java takes under a second, and a gateway as long as its requests (24 s at most).
+_END_DEADLINE_S: Final = 2.0
 _GATEWAY_END_DEADLINE_S: Final = 26.0
-_DRAIN_S: Final = 25.0
+_DRAIN_S: Final = 24.0
 # Nobody at work for as long: the answers are out, and no further request was on its way through Java.
 _QUIET_S: Final = 0.3
 _MEMORY: Final = "If memory ran out, use a larger instance, or set SAGEMAKER_MODEL_SERVER_WORKERS lower."
