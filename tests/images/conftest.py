@@ -4,19 +4,19 @@ A test that asks for `docker_engine` is skipped where no Docker answers, or fail
 (.ci/run, which installs Docker Engine).
 """
 
+import contextlib
 import os
 import secrets
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import docker
 import pytest
+from built_images import BuiltImages
 from docker.errors import DockerException
 
-from built_images import BuiltImages
 from needs import absent
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def docker_engine() -> Iterator[docker.DockerClient]:
         client.ping()
     except DockerException as error:
         absent("docker", f"no Docker Engine answers ({error})")
-    with closing(client):
+    with contextlib.closing(client):
         yield client
 
 

@@ -17,7 +17,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kennel.delivery.registry import Credentials, RegistryError
 from kennel.errors import KennelError, UserError
 
-_HOST: Final = re.compile(r"(?P<account>\d{12})\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.]+")
+# The end matters: a token of AWS is sent to these hosts.
+_HOST: Final = re.compile(
+    r"(?P<account>\d{12})\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.(amazonaws\.com(\.cn)?|on\.aws)"
+)
 STACK: Final = "aws cloudformation deploy --template-file docker/cloudformation.yaml --stack-name kennel ..."
 
 

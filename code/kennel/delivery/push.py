@@ -10,7 +10,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -114,14 +115,15 @@ def destination(address: str | None, environment: Mapping[str, str] = os.environ
     return Destination(place.address, docker_credentials(place.host))
 
 
-def open_engine() -> docker.DockerClient:
+@contextmanager
+def open_engine() -> Iterator[docker.DockerClient]:
     """The Docker that DOCKER_HOST names, or this machine's. Raises KennelError when none answers."""
     try:
         client = docker.from_env(timeout=3600)  # a layer of gigabytes may be silent for long
-        client.ping()
     except DockerException as error:
         raise KennelError(f"No Docker Engine answers ({error}). Start it, or set DOCKER_HOST") from error
-    return client
+    with closing(client):
+        yield client
 
 
 def built_image(

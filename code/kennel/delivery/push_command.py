@@ -45,21 +45,17 @@ def _log_in(place: Destination) -> str:
 
 
 def _push_all(arguments: argparse.Namespace) -> None:
-    engine = open_engine()
-    images = [
-        built_image(
-            engine, kind, tag=arguments.tag or __version__, cpu=arguments.cpu, allow_dirty=arguments.allow_dirty
-        )
-        for kind in _kinds(arguments)
-    ]
-    place = destination(arguments.registry)
-    steps = plan(images, place)
-    if arguments.dry_run:
-        print("\n".join(_intention(step, _size(engine, step.image)) for step in steps))
-        if arguments.cache_tag:
-            print(f"would move the tag {arguments.cache_tag} to each")
-        return
-    pushed = _push_steps(steps, place, engine)
+    kinds, tag = _kinds(arguments), arguments.tag or __version__
+    with open_engine() as engine:
+        images = [
+            built_image(engine, kind, tag=tag, cpu=arguments.cpu, allow_dirty=arguments.allow_dirty) for kind in kinds
+        ]
+        place = destination(arguments.registry)
+        steps = plan(images, place)
+        if arguments.dry_run:
+            print("\n".join(_intention(step, _size(engine, step.image)) for step in steps))
+            return
+        pushed = _push_steps(steps, place, engine)
     for one in pushed:
         if arguments.cache_tag:
             print(f"also as {move_tag(one, place, arguments.cache_tag)}")
