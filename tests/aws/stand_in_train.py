@@ -1,6 +1,7 @@
 """Stands in for `train` in tests of the local SageMaker: reads its orders from the hyperparameters, needs no torch.
 
 steps, step-s: how many metric lines, and how far apart. fail: the failure file's text. exit: the exit status.
+fail-host: only this one fails, and at once.
 on-sigterm: save (default) | ignore. family: start processes that try to escape. size: bytes of the model.
 look: print as JSON what the program sees. root: do what only root may.
 """
@@ -50,7 +51,7 @@ def look() -> dict[str, object]:
         "environment": dict(os.environ),
         "resources": resources,
         "hostname": socket.gethostname(),
-        "addresses": {host: socket.gethostbyname(host) for host in resources["hosts"]},
+        "addresses": {host: address_of(host) for host in resources["hosts"]},
         "interfaces": sorted(name for _, name in socket.if_nameindex()),
         "channels": {
             str(path.relative_to(BASE / "input/data")): path.read_text()
@@ -61,6 +62,16 @@ def look() -> dict[str, object]:
         "channels_read_only": [is_read_only(path) for path in sorted((BASE / "input/data").iterdir())],
         "shm_bytes": os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize,
     }
+
+
+def address_of(host: str) -> str:
+    """Hosts start one after the other, here as on AWS: a name may not be known yet."""
+    for _ in range(200):
+        try:
+            return socket.gethostbyname(host)
+        except OSError:
+            time.sleep(0.05)
+    return "none"
 
 
 def is_read_only(folder: Path) -> bool:
@@ -90,11 +101,15 @@ def main() -> None:
     if "root" in ORDERS:
         be_root()
     first = int(CHECKPOINT.read_text()) + 1 if CHECKPOINT.exists() else 0
+    if ORDERS.get("fail-host") == socket.gethostname():
+        time.sleep(1)  # until the others have begun
+        (BASE / "output" / "failure").write_text(ORDERS["fail"])
+        sys.exit(int(ORDERS["exit"]))
     for step in range(first, int(ORDERS.get("steps", 3))):
         print(f"step={step} loss={1 / (step + 1):.4f}", flush=True)
         save_checkpoint(step)
         time.sleep(float(ORDERS.get("step-s", 0)))
-    if "fail" in ORDERS:
+    if "fail" in ORDERS and "fail-host" not in ORDERS:
         (BASE / "output" / "failure").write_text(ORDERS["fail"])
         sys.exit(int(ORDERS.get("exit", 1)))
     if int(ORDERS.get("exit", 0)):

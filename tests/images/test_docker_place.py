@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,16 @@ def add(tar: tarfile.TarFile, name: str, text: str) -> None:
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(text.encode()), 0o755
     tar.addfile(info, io.BytesIO(text.encode()))
+
+
+def exit_status(engine: docker.DockerClient, image: str, command: list[str]) -> int:
+    """Runs a container of no service; docker-py's own run(remove=True) would leave the image's volume behind."""
+    container = engine.containers.create(image, command)
+    try:
+        container.start()
+        return int(container.wait()["StatusCode"])
+    finally:
+        container.remove(force=True, v=True)
 
 
 @pytest.fixture(scope="module")
@@ -456,8 +467,7 @@ def test_isolated_endpoint_answers_and_reaches_no_other_container(
     other.reload()
     address = other.attrs["NetworkSettings"]["IPAddress"]
     connect = f"import socket; socket.create_connection(('{address}', 8080), timeout=5)"
-    # One that is not isolated reaches it. (docker-py's remove=True would leave the image's volume behind.)
-    subprocess.run(["docker", "run", "--rm", image, "python3", "-c", connect], check=True)
+    assert exit_status(docker_engine, image, ["python3", "-c", connect]) == 0  # one that is not isolated reaches it
     deploy(client, image, "alone", tmp_path, EnableNetworkIsolation=True)
     assert client.settled_endpoint("alone")["EndpointStatus"] == "InService"
     assert json.loads(client.ask("alone", f"{address}:8080".encode(), ContentType="x/reach")["Body"]) is False
@@ -550,3 +560,90 @@ def test_service_wide_place_counts_where_nobody_asks(start: Callable[[], Client]
         daemon.start(runs, on="local")
     daemon.stop(runs)
     assert daemon.start(runs).on == "docker"  # stays chosen
+
+
+def several(image: str, name: str, count: int, **changes: Any) -> dict[str, Any]:  # noqa: ANN401  requests' own
+    resources = {"InstanceType": "ml.m5.large", "InstanceCount": count, "VolumeSizeInGB": 1}
+    return request_for(image, name, ResourceConfig=resources, **changes)
+
+
+@pytest.mark.parametrize("isolated", [False, True], ids=["peers", "isolated"])
+def test_hosts_of_a_job_find_each_other_by_name(client: Client, image: str, isolated: bool) -> None:
+    name = f"two-{isolated}".lower()
+    # A host's name is gone with it, so they live for a while.
+    request = several(image, name, 2, orders={"look": "1", "step-s": "1"}, EnableNetworkIsolation=isolated)
+    client.sagemaker.create_training_job(**request)
+    job = client.finished_job(name)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    lines = log_lines(client, name)
+    [first] = [json.loads(each[5:]) for each in lines if each.startswith("seen=")]
+    [second] = [json.loads(each[14:]) for each in lines if each.startswith("algo-2 | seen=")]
+    assert (first["hostname"], second["hostname"]) == ("algo-1", "algo-2")
+    assert first["resources"]["hosts"] == second["resources"]["hosts"] == ["algo-1", "algo-2"]
+    assert second["resources"]["current_host"] == "algo-2"
+    assert first["addresses"] == second["addresses"]
+    assert len({*first["addresses"].values(), "none"}) == 3
+    assert {"step=2 loss=0.3333", "algo-2 | step=2 loss=0.3333"} <= set(lines)
+
+
+def test_failure_of_one_host_fails_the_job_and_ends_the_others(
+    client: Client, image: str, docker_engine: docker.DockerClient
+) -> None:
+    orders = {"step-s": "0.1", "fail-host": "algo-2", "fail": "Host two has no pictures.", "exit": "3"}
+    client.sagemaker.create_training_job(**several(image, "one-fails", 2, steps=1000, orders=orders))
+    job = client.finished_job("one-fails")
+    assert job["FailureReason"] == "AlgorithmError: Host two has no pictures., exit code: 3"
+    assert "SIGTERM: saving" in log_lines(client, "one-fails")
+    assert not [each for each in owned(docker_engine, client.runs) if "/one-fails" in each.attrs["Labels"][LABEL]]
+
+
+def test_killed_runner_takes_every_host_and_their_network_along(
+    client: Client, image: str, docker_engine: docker.DockerClient
+) -> None:
+    client.sagemaker.create_training_job(**several(image, "two-killed", 2, steps=1000, orders={"step-s": "0.1"}))
+    client.wait_for_line("two-killed", "algo-2 | step=1")
+    left = lambda: [each for each in owned(docker_engine, client.runs) if "two-killed" in each.attrs["Labels"][LABEL]]  # noqa: E731
+    assert len(left()) == 3
+    parts_of(client, "training-jobs/two-killed")["runner"].kill()
+    assert "ended by signal 9" in client.finished_job("two-killed")["FailureReason"]
+    assert not left()
+
+
+def test_sharded_channel_of_several_hosts_is_refused(client: Client, image: str, tmp_path: Path) -> None:
+    source = {
+        "S3DataType": "S3Prefix",
+        "S3Uri": tmp_path.as_uri(),
+        "S3DataDistributionType": "ShardedByS3Key",
+    }
+    channel = {"ChannelName": "data", "DataSource": {"S3DataSource": source}}
+    message = refused(client, several(image, "sharded", 2, InputDataConfig=[channel]))
+    assert "'ShardedByS3Key' of channel 'data' is not supported here for 2 instances" in message
+
+
+def test_sdk_trains_and_deploys_by_its_tag(client: Client, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in [key for key in os.environ if key.startswith("AWS_")]:
+        monkeypatch.delenv(key)
+    for key, value in daemon.environment(client.state).items():
+        monkeypatch.setenv(key, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the SDK's own, at import
+        import sagemaker.session
+        from sagemaker.estimator import Estimator
+    estimator = Estimator(
+        image_uri=image,
+        role=ROLE,
+        instance_count=1,
+        instance_type="ml.m5.large",
+        sagemaker_session=sagemaker.session.Session(),
+        hyperparameters={"steps": 2},
+        tags=ON_DOCKER,
+    )
+    estimator.fit(job_name="sdk", wait=False)
+    assert client.finished_job("sdk")["TrainingJobStatus"] == "Completed"
+    predictor = estimator.deploy(1, "ml.m5.large", endpoint_name="sdk", wait=False)
+    assert client.settled_endpoint("sdk")["EndpointStatus"] == "InService"
+    assert predictor.predict(b"woof") == b"trained model: woof"
+    [container] = json.loads((client.runs / ".local" / "endpoints" / "sdk" / "container.json").read_text())["hosts"]
+    assert container["mounts"][0]["target"] == "/opt/ml/model"
+    predictor.delete_model()
+    delete(client, "sdk")

@@ -72,7 +72,7 @@ def open_place(name: str = "local", *, image: str | None = None) -> Place:
     can run. Raises UserError for one where nothing runs images.
     """
     from kennel.local import daemon, gpus
-    from kennel.local.places import DOCKER, tag
+    from kennel.local.places import DOCKER, place_tag
 
     if image and name != DOCKER:
         raise UserError(f"--image {image} needs --on docker: --on {name} runs this checkout, and no image.")
@@ -91,5 +91,5 @@ def open_place(name: str = "local", *, image: str | None = None) -> Place:
         train_image=image or f"kennel-train:{__version__}",
         serve_image=image or f"kennel-serve:{__version__}",
         instance_type=LOCAL_GPU_INSTANCE if name == DOCKER and gpus.machine_has_gpu() else LOCAL_INSTANCE,
-        tags=(tag(name),),
+        tags=(place_tag(name),),
     )

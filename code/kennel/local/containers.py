@@ -4,6 +4,9 @@ A training runs as the caller's user, so that what it writes is the caller's; Sa
 root mostly. An image that insists on that is given the tag `kennel:user` = `image`: what it wrote is given to the
 caller afterwards, by `chown` in one more container of the image. A server writes nothing here and runs as the image's
 user.
+
+The hosts of a job with several instances share model/, output/ and checkpoints/, which on AWS are brought together when
+the job has ended (or, checkpoints, while it runs): a program that writes from its first host only sees no difference.
 """
 
 import json

@@ -6,6 +6,7 @@ Imported only where Docker is used: docker-py takes half a second.
 """
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -23,6 +24,7 @@ from kennel.local.images import OUR_IMAGES, repository
 LABEL: Final = "kennel.owner"
 # Besides docker-py's own errors, those of the connection under it come through.
 ENGINE_ERRORS: Final = (DockerException, RequestException, OSError)
+_SOCKET: Final = "unix:///var/run/docker.sock"
 _TIMEOUT_S: Final = 60
 _BUILD: Final = "Build Kennel's images with scripts/build.sh, or get another with: docker pull"
 _IN_CONTAINER: Final = "/kennel"
@@ -30,9 +32,17 @@ _IN_CONTAINER: Final = "/kennel"
 
 @contextmanager
 def connect() -> Iterator[Any]:
-    """A client of the Docker that DOCKER_HOST names, or of this machine's. Raises DockerException without one."""
+    """A client of the Docker that DOCKER_HOST names, or of this machine's. Raises one of ENGINE_ERRORS without one."""
+    _knock(os.environ.get("DOCKER_HOST") or _SOCKET)
     with closing(docker.from_env(timeout=_TIMEOUT_S)) as client:
         yield client
+
+
+def _knock(host: str) -> None:
+    """Raises OSError where nobody listens: docker-py's client would do it late, and leave its socket open."""
+    if host.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(host.removeprefix("unix://"))
 
 
 def remove_owned(

@@ -20,7 +20,7 @@ DOCKER: Final = "docker"
 PLACES: Final = (LOCAL, DOCKER)
 
 
-def tag(place: str) -> dict[str, str]:
+def place_tag(place: str) -> dict[str, str]:
     """The tag that asks for a place."""
     return {"Key": ON, "Value": place}
 
@@ -43,7 +43,7 @@ def placed(request: Json, default: str) -> Json:
 def with_place(request: Json, place: str) -> Json:
     """The request with this place in its tags, whatever they said before."""
     others = [each for each in request.get("Tags", []) if each["Key"] != ON]
-    return {**request, "Tags": [*others, tag(place)]}
+    return {**request, "Tags": [*others, place_tag(place)]}
 
 
 def tag_value(request: Mapping[str, Any], key: str) -> str | None:

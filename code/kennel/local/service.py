@@ -79,7 +79,7 @@ class Service:
         self.objects = RestoringS3(self.moto_s3)
         self.processes = Processes(layout.runs, orphan_grace_s=settings.orphan_grace_s)
         self.layout = layout
-        machine = Machine(layout, settings, url, self.processes, LocalS3(url), self.objects)
+        self.machine = machine = Machine(layout, settings, url, self.processes, LocalS3(url), self.objects)
         self.jobs = TrainingJobs(machine)
         self.models = Models(machine)
         self.configs = EndpointConfigs(machine, self.models)
