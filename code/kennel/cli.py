@@ -160,6 +160,18 @@ def conformance(arguments: argparse.Namespace) -> int:
     return command.run(arguments)
 
 
+def layers(arguments: argparse.Namespace) -> None:
+    from kennel.delivery.layers import report
+
+    report(arguments.images, json_file=arguments.json, limit_gb=arguments.limit_gb)
+
+
+def sbom(arguments: argparse.Namespace) -> None:
+    from kennel.delivery.sbom import report
+
+    report(arguments.image, arguments.output)
+
+
 def push(arguments: argparse.Namespace) -> None:
     from kennel.delivery import push_command
 
@@ -272,6 +284,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_endpoint_verbs(verbs)
     _add_local_verbs(verbs)
     _add_image_verbs(verbs)
+    _add_layer_verbs(verbs)
     _add_push_verb(verbs)
     return parser
 
@@ -420,6 +433,18 @@ def _add_image_verbs(verbs: Any) -> None:  # noqa: ANN401
 
 def _add_repeated(verb: argparse.ArgumentParser, option: str, metavar: str, text: str, **more: Any) -> None:  # noqa: ANN401
     verb.add_argument(option, action="append", default=[], metavar=metavar, help=f"{text}; as often as needed", **more)
+
+
+def _add_layer_verbs(verbs: Any) -> None:  # noqa: ANN401
+    verb = _add_verb(verbs, "layers", layers, "what images are made of, layer by layer, and the bytes that they share")
+    verb.add_argument("images", nargs="+", metavar="IMAGE")
+    verb.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
+    verb.add_argument(
+        "--limit-gb", type=float, metavar="N", help="status 1 if an image has more than N x 10^9 bytes, uncompressed"
+    )
+    verb = _add_verb(verbs, "sbom", sbom, "writes the software bill of materials of an image: CycloneDX 1.6, as JSON")
+    verb.add_argument("image", metavar="IMAGE")
+    verb.add_argument("--output", type=Path, required=True, metavar="FILE")
 
 
 def _add_push_verb(verbs: Any) -> None:  # noqa: ANN401
