@@ -224,7 +224,8 @@ def replay_golden(archive: Archive, predict: Predict, *, tolerance: float = 1e-3
 def predict_file(data: bytes, card: ModelCard, predict: Predict) -> NDArray[np.float32]:
     """Probabilities (C,) of one golden picture's bytes: decoded, transformed, predicted."""
     image = card.eval_transform.array(decode_image(data, name="golden picture"))
-    return predict(image[np.newaxis])[0]
+    probabilities: NDArray[np.float32] = predict(image[np.newaxis])[0]
+    return probabilities
 
 
 def _find_card(model_dir: Path) -> Path:

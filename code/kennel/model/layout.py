@@ -48,6 +48,7 @@ class Resnet:
 
     def _block(self, name: str, channels: int, planes: int, stride: int) -> "Block":
         out = planes * self.expansion
+        path: tuple[Convolution, ...]
         if self.expansion == 1:
             path = (
                 Convolution(f"{name}.conv1", f"{name}.bn1", channels, out, kernel=3, stride=stride),

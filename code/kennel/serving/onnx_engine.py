@@ -27,7 +27,11 @@ def load_network(archive: Archive) -> Predict:
         graph = build_graph(archive.card, archive.state)
     except (ArchiveError, HyperparameterError) as error:
         raise unusable(archive.folder, error) from error
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), _options(), providers=["CPUExecutionProvider"])
+    options = _options()
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(each) for each in graph.tensors.values()]
+    options.add_external_initializers(list(graph.tensors), values)
+    model = graph.model.SerializeToString()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def predict(images: NDArray[np.float32]) -> NDArray[np.float32]:
         probabilities: NDArray[np.float32] = session.run([OUTPUT], {INPUT: images})[0]

@@ -125,7 +125,8 @@ def test_a_folded_convolution_is_the_two_layers_rounded_once() -> None:
 
 def test_the_graph_says_its_shapes_and_has_no_batch_norm() -> None:
     archive = archive_of(lifelike("resnet18"), 64, backbone="resnet18")
-    model = onnx.shape_inference.infer_shapes(build_graph(archive.card, archive.state), strict_mode=True)
+    graph = build_graph(archive.card, archive.state)
+    model = onnx.shape_inference.infer_shapes(graph.model, strict_mode=True)
     (entering,), (leaving,) = model.graph.input, model.graph.output
     shapes = [
         [each.dim_param or each.dim_value for each in value.type.tensor_type.shape.dim] for value in (entering, leaving)
@@ -133,6 +134,8 @@ def test_the_graph_says_its_shapes_and_has_no_batch_norm() -> None:
     assert shapes == [["N", 3, 64, 64], ["N", len(CLASSES)]]
     operators = [node.op_type for node in model.graph.node]
     assert (operators.count("Conv"), operators.count("BatchNormalization")) == (20, 0)
+    assert [each.name for each in model.graph.initializer] == list(graph.tensors)
+    assert model.ByteSize() < 50_000  # the numbers are not in it
 
 
 @pytest.mark.parametrize("backbone", ["vgg11", "efficientnet_b0", "resnet19"])
