@@ -3,6 +3,7 @@
 The image is made here: a base with Python, and the stand-ins of tests/aws for `train` and `serve`.
 """
 
+import base64
 import io
 import json
 import os
@@ -20,12 +21,14 @@ from typing import Any
 import docker
 import psutil
 import pytest
+import registry
 from botocore.exceptions import ClientError
 
 from kennel.errors import UserError
 from kennel.local import daemon
 from kennel.local.remains import holders
 from local_service import BUCKET, ROLE, Client, left_of, training_request, wait_until
+from needs import absent
 
 STAND_INS = Path(__file__).parents[1] / "aws"
 ON_DOCKER = [{"Key": "kennel:on", "Value": "docker"}]
@@ -507,6 +510,33 @@ def test_image_that_is_not_there_is_refused_at_once_with_the_remedy(client: Clie
         client.sagemaker.create_model(
             ModelName="m", PrimaryContainer={"Image": "kennel-serve:no-such-tag"}, ExecutionRoleArn=ROLE, Tags=ON_DOCKER
         )
+
+
+def test_image_of_a_registry_is_fetched_by_its_digest(
+    start: Callable[[], Client], docker_engine: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tiny image without anything that could run: what Docker says of that is said of the fetched one."""
+    if registry.program() is None:
+        absent("docker", "there is no docker-registry")
+    name = f"kennel-test/tiny:{secrets.token_hex(4)}"
+    build(docker_engine, "FROM scratch\nCOPY train /train", name)
+    with registry.running_registry(tmp_path / "registry") as local:
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+        login = base64.b64encode(f"{registry.USER}:{registry.TOKEN}".encode()).decode()
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {local.host: {"auth": login}}}))
+        registry.store_manifest(docker_engine, name, f"{local.host}/team/tiny:1", local.login)
+        docker_engine.images.remove(name)
+        digest = docker_engine.images.get_registry_data(f"{local.host}/team/tiny:1", auth_config=local.login).id
+        reference = f"{local.host}/team/tiny@{digest}"
+        client = start()
+        train(client, reference, "fetched")
+        job = client.finished_job("fetched")
+        fetched = docker_engine.images.get(reference)
+        docker_engine.images.remove(fetched.id, force=True)
+        assert log_lines(client, "fetched")[0] == f"kennel: INFO pulling '{reference}'"
+        assert job["FailureReason"].endswith("exit code: 127")
+        message = refused(client, request_for(f"{local.host}/team/tiny:2", "unknown"))
+        assert f"There is no image '{local.host}/team/tiny:2'" in message
 
 
 def test_image_for_another_architecture_is_refused(client: Client, docker_engine: docker.DockerClient) -> None:

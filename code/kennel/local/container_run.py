@@ -35,6 +35,8 @@ from kennel.local.remains import MARKER
 from kennel.local.settings import HOST
 
 _PORT: Final = "8080/tcp"
+# How long Docker may take to make or start a container on a machine that is busy with others.
+_START_S: Final = 300.0
 # How long hosts get to end once another one has failed, and output to arrive once its container has ended.
 _PEER_GRACE_S: Final = 10.0
 _OUTPUT_S: Final = 5.0
@@ -64,7 +66,7 @@ class ContainerRun:
     def run(self) -> int:
         """Runs the containers to their end and returns the exit status."""
         try:
-            with connect() as self._client:
+            with connect(timeout_s=_START_S) as self._client:
                 try:
                     return self._run()
                 finally:

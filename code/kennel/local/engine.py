@@ -16,7 +16,7 @@ from typing import Any, Final
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import Mount
-from requests.exceptions import RequestException
+from requests.exceptions import RequestException, Timeout
 
 from kennel.local.faults import ApiError, invalid
 from kennel.local.images import OUR_IMAGES, repository
@@ -26,15 +26,17 @@ LABEL: Final = "kennel.owner"
 ENGINE_ERRORS: Final = (DockerException, RequestException, OSError)
 _SOCKET: Final = "unix:///var/run/docker.sock"
 _TIMEOUT_S: Final = 60
+# boto3 waits a minute for the answer to a request whose image is looked for.
+_CHECK_S: Final = 20
 _BUILD: Final = "Build Kennel's images with scripts/build.sh, or get another with: docker pull"
 _IN_CONTAINER: Final = "/kennel"
 
 
 @contextmanager
-def connect() -> Iterator[Any]:
+def connect(*, timeout_s: float = _TIMEOUT_S) -> Iterator[Any]:
     """A client of the Docker that DOCKER_HOST names, or of this machine's. Raises one of ENGINE_ERRORS without one."""
     _knock(os.environ.get("DOCKER_HOST") or _SOCKET)
-    with closing(docker.from_env(timeout=_TIMEOUT_S)) as client:
+    with closing(docker.from_env(timeout=timeout_s)) as client:
         yield client
 
 
@@ -84,14 +86,14 @@ def _remove(resource: Any) -> None:  # noqa: ANN401  a container or a network of
             resource.remove()
     except NotFound:
         return
-    except APIError:
+    except (APIError, Timeout):
         time.sleep(0.1)
 
 
 def check_image(image: str) -> None:
     """Raises ApiError unless Docker has the image for this machine's architecture, or its registry does."""
     try:
-        with connect() as client:
+        with connect(timeout_s=_CHECK_S) as client:
             machine = client.version()["Arch"]
             found = _architectures(client, image)
     except ENGINE_ERRORS as error:

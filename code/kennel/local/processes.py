@@ -134,7 +134,8 @@ class Processes:
         owner = f"{self._runs}:{running.program.owner}"
         self._kill(lambda marker: marker == owner, running.program.owner)
         if running.program.has_containers:
-            self._remove_containers(lambda label: label == owner, running.program.owner)
+            was_killed = running.guard_was_killed  # and its program with it, perhaps as it asked for a container
+            self._remove_containers(lambda label: label == owner, running.program.owner, was_killed=was_killed)
         with self._lock:
             self._guards.discard(running.guard_pid)
         running.release()
@@ -188,11 +189,11 @@ class Processes:
         """There once a program of this runs folder had containers: services that have none never ask Docker."""
         return Layout(self._runs).docker_mark
 
-    def _remove_containers(self, is_ours: Callable[[str], bool], owner: str) -> None:
+    def _remove_containers(self, is_ours: Callable[[str], bool], owner: str, *, was_killed: bool = False) -> None:
         from kennel.local.engine import ENGINE_ERRORS, remove_owned  # heavy, and only for programs with containers
 
         try:
-            left = remove_owned(is_ours)
+            left = remove_owned(is_ours, look_again_after_s=0.5 if was_killed else 0.0)
         except ENGINE_ERRORS as error:
             left = [f"(Docker does not answer: {error})"]
         for name in left:

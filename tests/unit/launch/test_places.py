@@ -1,0 +1,24 @@
+import datetime
+
+import pytest
+
+from kennel.errors import UserError
+from kennel.launch.cleanup import Listing
+from kennel.launch.places import open_place
+
+
+def test_an_image_is_refused_where_no_image_runs() -> None:
+    with pytest.raises(UserError, match="--image mine:1 needs --on docker"):
+        open_place("local", image="mine:1")
+
+
+def test_the_table_says_where_each_runs() -> None:
+    at = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+    job = {"TrainingJobName": "first", "TrainingJobArn": "arn:job", "TrainingJobStatus": "Completed"}
+    endpoint = {"EndpointName": "up", "EndpointArn": "arn:up", "EndpointStatus": "InService", "CreationTime": at}
+    places = {"arn:job": "docker", "arn:up": "local"}
+    listing = Listing(({**job, "CreationTime": at},), (endpoint,), places)
+    rows = [line.split() for line in listing.table().splitlines()]
+    assert rows[1] == ["up", "InService", "local", "2026-01-02", "03:04:05"]
+    assert rows[3] == ["first", "Completed", "docker", "2026-01-02", "03:04:05"]
+    assert Listing((), (), {}).table() == "no endpoint\nno training job"
