@@ -29,7 +29,7 @@ def inventory(root: str = "") -> dict[str, Any]:
             python += python_packages(folder, [*folders, *files])
         jars += [os.path.join(folder, name) for name in files if name.endswith(".jar")]
     owners = {path: package for package in python for path in package.pop("jars")}
-    found = {
+    found: dict[str, Any] = {
         "os": read_os_release(f"{root}/etc/os-release"),
         "python": sorted(python, key=lambda package: str(package["path"])),
         "debian": sorted(debian_packages(root), key=lambda each: (each["Package"], each["Architecture"])),
