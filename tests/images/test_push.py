@@ -52,14 +52,23 @@ def make_image(docker_engine: docker.DockerClient) -> Iterator[MakeImage]:
     made: list[str] = []
     shared = os.urandom(50_000)  # a layer that all images of a test have, as the real ones share torch
 
-    def make(kind: str = "train", *, content: bytes = b"", platform: str = "linux/amd64", **labels: str) -> str:
+    def make(
+        kind: str = "train",
+        *,
+        content: bytes = b"",
+        platform: str = "linux/amd64",
+        nocache: bool = False,
+        **labels: str,
+    ) -> str:
         tag = f"test-{uuid.uuid4().hex[:12]}"
         labels = {"commit": COMMIT, "dirty": "false"} | labels
         lines = ["FROM scratch", "COPY shared /shared", "COPY own /own"]
         lines += [f'LABEL org.opencontainers.image.revision="{labels["commit"]}" dev.kennel.dirty="{labels["dirty"]}"']
         context = _tar({"Dockerfile": "\n".join(lines).encode(), "shared": shared, "own": content or os.urandom(2000)})
         name = f"kennel-{kind}:{tag}"
-        docker_engine.images.build(fileobj=context, custom_context=True, tag=name, platform=platform, rm=True)
+        docker_engine.images.build(
+            fileobj=context, custom_context=True, tag=name, platform=platform, rm=True, nocache=nocache
+        )
         made.append(name)
         return tag.removesuffix("-cpu")
 
@@ -137,6 +146,23 @@ def test_a_commits_tag_never_moves_to_another_image(
     assert f"is there already and is another image ({first})" in refused
     assert f"kennel push --delete {place}/kennel-train@{first}" in refused
     assert fetch_manifest(f"{place}/kennel-train:{COMMIT}").digest == first
+
+
+def test_the_same_content_built_again_is_the_same_image(
+    registry: LocalRegistry,
+    make_image: MakeImage,
+    capsys: pytest.CaptureFixture[str],
+    docker_engine: docker.DockerClient,
+) -> None:
+    """As from a cache of the registry's: another image id, for the same layers run in the same way."""
+    place = f"{registry.host}/{repository()}"
+    tags = [make_image(content=b"the same", nocache=True) for _ in range(2)]
+    assert len({docker_engine.images.get(f"kennel-train:{tag}").id for tag in tags}) == 2
+    for tag in tags:
+        assert cli.main(["push", "train", "--registry", place, "--tag", tag]) == 0
+    assert "0.0 MB pushed, 0.1 MB there already" in capsys.readouterr().out
+    other = make_image(content=b"the same", dirty="no")  # the same layers, another label
+    assert cli.main(["push", "train", "--registry", place, "--tag", other]) == 2
 
 
 def test_the_command_that_was_printed_deletes_it(

@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +35,20 @@ KINDS: Final = ("train", "serve")
 REVISION: Final = "org.opencontainers.image.revision"
 DIRTY: Final = "dev.kennel.dirty"
 PLATFORM: Final = "linux/amd64"
+RUN_SETTINGS: Final = (
+    "Cmd",
+    "Entrypoint",
+    "Env",
+    "ExposedPorts",
+    "Healthcheck",
+    "Labels",
+    "OnBuild",
+    "Shell",
+    "StopSignal",
+    "User",
+    "Volumes",
+    "WorkingDir",
+)
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 Progress = Callable[[int, int], None]  # bytes sent, bytes in all, uncompressed
@@ -46,7 +60,7 @@ class BuiltImage:
 
     name: kennel-train, kennel-serve or kennel-serve-cpu. repository: the last part of where it goes. image_id: the
     digest of its configuration (or of its manifest, in an engine with containerd's image store). tag: what it is
-    pushed under.
+    pushed under. layers: their uncompressed digests; settings: how it is run (environment, command, labels ...).
     """
 
     name: str
@@ -54,6 +68,8 @@ class BuiltImage:
     repository: str
     image_id: str
     tag: str
+    layers: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,6 +167,8 @@ def built_image(
         repository,
         found["Id"],
         _tag(source, found["Id"], found["Config"].get("Labels") or {}, variant, allow_dirty=allow_dirty),
+        tuple(found["RootFS"].get("Layers") or ()),
+        _settings(found["Config"]),
     )
 
 
@@ -243,8 +261,26 @@ def write_digests(pushed: Sequence[Pushed], path: Path) -> None:
 
 
 def _is_same(stored: Manifest, image: BuiltImage) -> bool:
-    """Docker's image id is the digest of the configuration, or, with containerd's store, of the manifest."""
-    return image.image_id in (stored.content.get("config", {}).get("digest"), stored.digest)
+    """Whether both are one image: the same configuration or manifest, or the same layers run in the same way.
+
+    Docker's image id is the digest of the configuration, or, with containerd's store, of the manifest. A second build
+    of a commit from a registry's cache gets another id for the same content: the cache's own notes are in there.
+    """
+    if image.image_id in (stored.content.get("config", {}).get("digest"), stored.digest):
+        return True
+    platform = f"{stored.config.get('os')}/{stored.config.get('architecture')}"
+    layers = tuple(stored.config.get("rootfs", {}).get("diff_ids", ()))
+    return (
+        platform == PLATFORM
+        and bool(layers)
+        and layers == image.layers
+        and _settings(stored.config.get("config", {})) == image.settings
+    )
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides how an image runs; Docker writes what is not set in more than one way, so that is left out."""
+    return {key: config[key] for key in RUN_SETTINGS if config.get(key)}
 
 
 def _send(step: Plan, place: Destination, engine: docker.DockerClient, progress: Progress | None) -> dict[str, str]:
