@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/images.py --base-image IMAGE
 
-In a copy of the commit one comment is added to one module; then `scripts/build.sh all` and `kennel push all` run as anybody
-runs them, self-tests included. Beside it: the first build and push, where Docker has no layer of theirs yet
+In a copy of the commit one comment is added to one module; then `scripts/build.sh all` and `kennel push all` run as
+anybody runs them, self-tests included. Beside it: the first build and push, where Docker has no layer of theirs yet
 (--cold, which downloads gigabytes and empties Docker's build cache); and building with nothing changed, which is what
 Docker and git themselves take. Needs Docker Engine and docker-registry.
 """
