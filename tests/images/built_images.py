@@ -20,9 +20,15 @@ class BuiltImages:
         return {"train": self.train, "serve": self.serve, "serve-cpu": self.serve_cpu}
 
 
-def run_in(engine: docker.DockerClient, image: str, script: str, *, user: str = "0") -> str:
-    """What a shell script prints inside the image, without a network; the container is gone afterwards."""
-    output = engine.containers.run(
-        image, ["sh", "-c", script], network_mode="none", user=user, remove=True, stderr=True
-    )
-    return output.decode()
+def run_in(engine: docker.DockerClient, image: str, script: str) -> str:
+    """What a shell script prints inside the image as root, without a network; the container is gone afterwards.
+
+    Started and then read, because Docker 20.10 may lose what a quick container prints to one who follows it.
+    """
+    container = engine.containers.create(image, ["sh", "-c", script], network_mode="none", user="0")
+    try:
+        container.start()
+        container.wait(timeout=300)
+        return container.logs().decode()
+    finally:
+        container.remove(force=True)

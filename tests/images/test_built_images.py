@@ -5,8 +5,8 @@ from typing import Any
 
 import docker
 import pytest
-
 from built_images import BuiltImages, run_in
+
 from kennel.delivery.build import LIMIT_GB, read_source
 from kennel.delivery.layers import read_layers, sharing
 
