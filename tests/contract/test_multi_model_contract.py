@@ -264,7 +264,7 @@ def test_memory_is_judged_before_anything_is_loaded(server: Server) -> None:
     started = time.monotonic()
     error = error_of(load(server, "huge"), 507)
     assert time.monotonic() - started < 1
-    assert "needs about 3145" in error["message"]
+    assert "needs about 4194" in error["message"]
 
 
 def test_a_fault_of_ours_is_500_and_its_traceback_is_in_the_log(server: Server) -> None:

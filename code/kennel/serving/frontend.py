@@ -23,11 +23,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from kennel.errors import ContractError
+from kennel.serving import native
 from kennel.serving.java import Java
 from kennel.serving.settings import ServerSettings
 
@@ -80,9 +80,10 @@ main(Path({lifeline!r}))
 
 
 @contextmanager
-def private_folder() -> Iterator[Path]:
+def private_folder(*, is_for_java: bool = True) -> Iterator[Path]:
     """A new folder that this server alone uses, removed at the end. Raises ContractError where none can be had."""
-    folder = Path(tempfile.mkdtemp(prefix=_NAME_PREFIX, dir=_parent_folder()))
+    must_run = is_for_java and not native.is_unpacked()
+    folder = Path(tempfile.mkdtemp(prefix=_NAME_PREFIX, dir=_parent_folder(must_run=must_run)))
     try:
         yield folder
     finally:
@@ -126,10 +127,11 @@ def java_command(folder: Path, settings: ServerSettings, java: Java) -> list[str
         f"-Dmodel_server_home={folder / 'home'}",
         f"-Djava.io.tmpdir={folder}",
         f"-Dlog4j.configurationFile={(folder / 'log4j2.xml').as_uri()}",
+        *([f"-Djava.library.path={native.library_folder()}"] if native.is_unpacked() else []),
         *_quiet_java(java),
         *settings.vmargs,
         "-cp",
-        str(_jar()),
+        str(native.jar()),
         "com.amazonaws.ml.mms.ModelServer",
         *("--python", sys.executable, "-f", str(folder / "mms.properties")),
         *("-s", str(folder / "models"), "-m", f"{MODEL}={MODEL}"),
@@ -199,21 +201,14 @@ def _quiet_java(java: Java) -> list[str]:
     return options + (["--sun-misc-unsafe-memory-access=allow"] if java.version >= 23 else [])
 
 
-def _jar() -> Path:
-    spec = find_spec("mms")
-    if spec is None or not spec.submodule_search_locations:
-        raise ContractError("multi-model-server is not installed. Install it: pip install 'kennel[serve]'")
-    return Path(spec.submodule_search_locations[0], "frontend", "model-server.jar")
+def _parent_folder(*, must_run: bool) -> Path:
+    """Where a private folder can be: writable, and its path short enough for a socket's.
 
-
-def _parent_folder() -> Path:
-    """Where a private folder can be: writable, programs may run from it, and its path short enough for a socket's.
-
-    Java unpacks a library there (netty's) and cannot load it from a place mounted with noexec.
+    must_run: Java unpacks a library there, and cannot load it from a place mounted with noexec (kennel.serving.native).
     """
     refused = []
     for parent in dict.fromkeys(Path(name) for name in (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")):  # noqa: S108
-        reason = _objection(parent)
+        reason = _objection(parent, must_run=must_run)
         if reason is None:
             return parent
         refused.append(f"{parent} ({reason})")
@@ -222,10 +217,10 @@ def _parent_folder() -> Path:
     )
 
 
-def _objection(parent: Path) -> str | None:
+def _objection(parent: Path, *, must_run: bool) -> str | None:
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         return "not a folder that can be written to"
-    if os.statvfs(parent).f_flag & os.ST_NOEXEC:
+    if must_run and os.statvfs(parent).f_flag & os.ST_NOEXEC:
         return "mounted with noexec"
     path = str(parent / f"{_NAME_PREFIX}12345678")
     if len(path) > _LONGEST_FOLDER or not path.isascii():

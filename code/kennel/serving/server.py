@@ -105,7 +105,7 @@ def serve(settings: ServerSettings) -> None:
             _check_model_dir(settings.model_dir)
             _check_port(settings)
         adopt_orphans()
-        with private_folder() as folder, _Family(folder) as family:
+        with private_folder(is_for_java=not settings.is_multi_model) as folder, _Family(folder) as family:
             if settings.is_multi_model:
                 _serve_many(settings, watch, folder, family)
             else:

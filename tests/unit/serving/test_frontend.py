@@ -84,5 +84,17 @@ def test_no_place_for_sockets_names_every_place_and_the_remedy(monkeypatch: pyte
         pytest.fail("there is a place")
 
 
+def test_a_place_without_programs_will_do_where_java_need_not_load_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Noexec:
+        f_flag = os.ST_NOEXEC
+
+    monkeypatch.setattr(frontend.os, "statvfs", lambda path: Noexec())
+    with frontend.private_folder(is_for_java=False) as folder:
+        assert folder.is_dir()
+    monkeypatch.setattr(frontend.native, "is_unpacked", lambda: True)
+    with frontend.private_folder() as folder:
+        assert folder.is_dir()
+
+
 def test_no_worker_is_ready_where_nothing_answers(tmp_path: Path) -> None:
     assert frontend.ready_workers(tmp_path) == 0
