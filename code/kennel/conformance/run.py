@@ -8,7 +8,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -60,9 +60,13 @@ def conform(request: Request, *, progress: Progress) -> Iterator[ImageReport]:
 
     Raises UserError for what cannot be tried at all: no Docker, an image, folder or archive that is not there.
     """
-    client = connect()
-    attributes = {image: _attributes(client, image) for image in request.images}
-    with _signals_end_the_block(), scratch_folder() as scratch, Containers(client) as containers:
+    with (
+        closing(connect()) as client,
+        _signals_end_the_block(),
+        scratch_folder() as scratch,
+        Containers(client) as containers,
+    ):
+        attributes = {image: _attributes(client, image) for image in request.images}
         data = _data_folder(request, scratch)
         model_folder = _model_folder(request, scratch)
         for number, image in enumerate(request.images):
