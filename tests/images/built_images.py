@@ -4,15 +4,17 @@ from dataclasses import dataclass
 
 import docker
 
+from kennel.delivery.build import Source
+
 
 @dataclass(frozen=True)
 class BuiltImages:
-    """Names of the images. seconds: what each build took, with the layers that were there already."""
+    """Names of the images, and what they were built from."""
 
     train: str
     serve: str
     serve_cpu: str
-    seconds: dict[str, float]
+    source: Source
 
     @property
     def names(self) -> dict[str, str]:

@@ -8,7 +8,6 @@ import contextlib
 import os
 import secrets
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from built_images import BuiltImages
 from docker.errors import DockerException
 
+from kennel.delivery.build import read_source
 from needs import absent
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -54,19 +54,17 @@ def base_image(docker_engine: docker.DockerClient) -> str:
 @pytest.fixture(scope="session")
 def built(docker_engine: docker.DockerClient, base_image: str, shared: Path) -> Iterator[BuiltImages]:
     """The images, built for real by scripts/build.sh; the training image with the real ResNet-18 in it."""
-    tag, seconds = f"test-{secrets.token_hex(4)}", {}
-    images = BuiltImages(f"kennel-train:{tag}", f"kennel-serve:{tag}", f"kennel-serve:{tag}-cpu", seconds)
+    tag = f"test-{secrets.token_hex(4)}"
+    source = read_source(REPOSITORY)
+    images = BuiltImages(f"kennel-train:{tag}", f"kennel-serve:{tag}", f"kennel-serve:{tag}-cpu", source)
     weights = ("--weights", str(shared / "weights" / "resnet18-half.pth"))
     try:
-        for name, words in {"train": ("train", *weights), "serve": ("serve",), "serve-cpu": ("serve", "--cpu")}.items():
-            began = time.monotonic()
+        for words in (("train", *weights), ("serve",), ("serve", "--cpu")):
             command = [REPOSITORY / "scripts" / "build.sh", *words, "--tag", tag, "--base-image", base_image]
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-            seconds[name] = round(time.monotonic() - began, 1)
-        print(f"built {seconds}")
         yield images
     finally:
-        for name in images.names:
+        for name in images.names.values():
             with contextlib.suppress(docker.errors.ImageNotFound):
                 docker_engine.images.remove(name, force=True)

@@ -9,7 +9,10 @@ import pytest
 from kennel import cli
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-VERBS = ("check", "train", "deploy", "invoke", "list", "delete", "local", "data")
+VERBS = (
+    *("check", "train", "deploy", "invoke", "list", "delete", "local", "data"),
+    *("build", "conformance", "push", "layers", "sbom"),
+)
 SCRIPTS = sorted((REPOSITORY / "scripts").glob("*.sh"))
 
 
