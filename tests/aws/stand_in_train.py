@@ -24,6 +24,8 @@ CHECKPOINT = Path(json.loads(SAVED.read_text())["LocalPath"] if SAVED.exists() e
 
 def save_model(text: str) -> None:
     (BASE / "model" / "model.txt").write_text(text)
+    if "look" in ORDERS:
+        (BASE / "model" / f"{socket.gethostname()}.txt").touch()
     if "size" in ORDERS:
         (BASE / "model" / "weights.bin").write_bytes(os.urandom(int(ORDERS["size"])))
     (BASE / "output/data/history.json").write_text("{}")

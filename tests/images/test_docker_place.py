@@ -613,7 +613,10 @@ def test_hosts_of_a_job_find_each_other_by_name(client: Client, image: str, isol
     assert second["resources"]["current_host"] == "algo-2"
     assert first["addresses"] == second["addresses"]
     assert len({*first["addresses"].values(), "none"}) == 3
-    assert {"step=2 loss=0.3333", "algo-2 | step=2 loss=0.3333"} <= set(lines)
+    assert {"step=0 loss=1.0000", "algo-2 | step=0 loss=1.0000"} <= set(lines)  # each has checkpoints of its own
+    with tarfile.open(client.runs / name / "model.tar.gz") as tar:
+        assert {"model.txt", "algo-1.txt", "algo-2.txt"} <= set(tar.getnames())
+    assert not (client.runs / name / "ml" / "hosts").exists()
 
 
 def test_failure_of_one_host_fails_the_job_and_ends_the_others(

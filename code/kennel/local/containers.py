@@ -5,13 +5,15 @@ root mostly. An image that insists on that is given the tag `kennel:user` = `ima
 caller afterwards, by `chown` in one more container of the image. A server writes nothing here and runs as the image's
 user.
 
-The hosts of a job with several instances share model/, output/ and checkpoints/, which on AWS are brought together when
-the job has ended (or, checkpoints, while it runs): a program that writes from its first host only sees no difference.
+Each host of a job has folders of its own, as on AWS; the first's are ml/, the others' are brought together with them
+when the job has ended. Of a file that several hosts wrote, the first's is kept. While the job runs only the first's
+checkpoints are written back.
 """
 
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,6 +48,7 @@ USER: Final = "kennel:user"
 _USERS: Final = ("caller", "image")
 _OPT_ML: Final = PurePosixPath("/opt/ml")
 _WRITTEN: Final = ("model", "output")
+_HOSTS: Final = "hosts"
 _MOST_HOSTS: Final = 16
 # What the service's environment must not pass on even to docker-py: the service has taken itself away from AWS.
 _NOT_INHERITED: Final = re.compile(r"AWS_|SM_|SAGEMAKER_|KENNEL_|PYTEST_|PYTHONPATH")
@@ -73,8 +76,10 @@ class Containers:
 
     def lay_out(self, request: Json, ml: MlPaths) -> None:
         lay_out(ml, request, _view(request, 0))
-        for index, host in enumerate(_host_names(request)[1:], 1):
-            write_configuration(_own_configuration(ml, host), request, _view(request, index))
+        for index, own in enumerate(_folders_of_hosts(request, ml)[1:], 1):
+            write_configuration(own.base / "config", request, _view(request, index))
+            for folder in (own.model_dir, own.output_data_dir, own.checkpoints_dir):
+                folder.mkdir(parents=True)
 
     def bring_channel(self, channel: Json, ml: MlPaths) -> None:
         """A file:// channel is mounted: here only the place for it is made."""
@@ -97,20 +102,28 @@ class Containers:
         return ml.checkpoints_dir
 
     def training(self, request: Json, ml: MlPaths, log: Path) -> Program:
+        checkpoints = self.checkpoint_folder(request, ml)
+        for own in _folders_of_hosts(request, ml)[1:]:
+            if checkpoints.is_dir():
+                shutil.copytree(checkpoints, self.checkpoint_folder(request, own), dirs_exist_ok=True)
         order = self._training_order(request, ml)
         order_file = log.with_name("container.json")
         write_order(order, order_file)
         return _program(training_owner(request), order_file, log, self.machine.settings.stop_grace_s)
 
     def reclaim(self, request: Json, ml: MlPaths) -> None:
-        if _user_of(request) == "caller":
-            return
-        image = request["AlgorithmSpecification"]["TrainingImage"]
-        folders = [ml.base / each for each in _WRITTEN] + [self.checkpoint_folder(request, ml)]
+        """Also brings together what several hosts wrote."""
         try:
-            give_back(image, folders, f"{self.machine.layout.runs}:{training_owner(request)}")
-        except ENGINE_ERRORS as error:
-            print(f"{ml.base}: what the container wrote stays the image's user's: {error}", file=sys.stderr, flush=True)
+            if _user_of(request) == "image":
+                owner = f"{self.machine.layout.runs}:{training_owner(request)}"
+                written = [each for own in _folders_of_hosts(request, ml) for each in self._written(request, own)]
+                give_back(request["AlgorithmSpecification"]["TrainingImage"], written, owner)
+            for own in _folders_of_hosts(request, ml)[1:]:
+                for source, target in zip(self._written(request, own), self._written(request, ml), strict=True):
+                    _add_files(source, target)
+            shutil.rmtree(ml.base / _HOSTS, ignore_errors=True)
+        except ENGINE_ERRORS as error:  # of which OSError is one: the disk's
+            print(f"{ml.base}: what the containers wrote is not all there: {error}", file=sys.stderr, flush=True)
 
     def serving(self, hosted: Hosted, place: Place) -> Serving:
         _let_everybody_read(place.ml.model_dir)
@@ -137,7 +150,7 @@ class Containers:
         entrypoint = algorithm.get("ContainerEntrypoint")
         as_caller = _user_of(request) == "caller"
         names = _host_names(request)
-        mounts = tuple(self._mounts(request, ml))
+        folders = _folders_of_hosts(request, ml)
         return ContainerOrder(
             name=request["TrainingJobName"],
             image=algorithm["TrainingImage"],
@@ -145,7 +158,9 @@ class Containers:
             command=(*(() if entrypoint else ("train",)), *algorithm.get("ContainerArguments", ())),
             entrypoint=tuple(entrypoint) if entrypoint else None,
             environment=_training_environment(request, as_caller=as_caller),
-            hosts=tuple(Host(name, (*mounts, *_own_mounts(ml, name, index))) for index, name in enumerate(names)),
+            hosts=tuple(
+                Host(name, tuple(self._mounts(request, ml, own))) for name, own in zip(names, folders, strict=True)
+            ),
             network=_network(request),
             instance_type=request["ResourceConfig"]["InstanceType"],
             as_caller=as_caller,
@@ -154,20 +169,27 @@ class Containers:
             shm_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2,
         )
 
-    def _mounts(self, request: Json, ml: MlPaths) -> Iterator[Mount]:
+    def _written(self, request: Json, own: MlPaths) -> list[Path]:
+        """The folders a host writes to."""
+        return [*(own.base / each for each in _WRITTEN), self.checkpoint_folder(request, own)]
+
+    def _mounts(self, request: Json, ml: MlPaths, own: MlPaths) -> Iterator[Mount]:
+        """What a host sees. own: where it writes, which is `ml` for the first host."""
         yield _mount(ml.base / "input", _OPT_ML / "input", read_only=True)
+        if own != ml:
+            yield _mount(own.base / "config", _OPT_ML / "input" / "config", read_only=True)
         for channel in request.get("InputDataConfig", []):
             address = read_address(channel["DataSource"]["S3DataSource"]["S3Uri"])
             if isinstance(address, Path):
                 target = _OPT_ML / "input" / "data" / channel["ChannelName"]
                 yield _mount(address, target if address.is_dir() else target / address.name, read_only=True)
         for name in _WRITTEN:
-            yield _mount(ml.base / name, _OPT_ML / name)
-        checkpoints = self.checkpoint_folder(request, ml)
-        if checkpoints == ml.checkpoints_dir:
+            yield _mount(own.base / name, _OPT_ML / name)
+        checkpoints = self.checkpoint_folder(request, own)
+        if checkpoints == own.checkpoints_dir:
             target = PurePosixPath(checkpoint_path(request))
             if target.is_relative_to(_OPT_ML) and target.parts[3] in _WRITTEN:  # else Docker makes it, as root
-                (ml.base / target.relative_to(_OPT_ML)).mkdir(parents=True, exist_ok=True)
+                (own.base / target.relative_to(_OPT_ML)).mkdir(parents=True, exist_ok=True)
             yield _mount(checkpoints, target)
 
 
@@ -214,15 +236,19 @@ def _network(request: Json) -> str:
     return ISOLATED if is_isolated else PEERS
 
 
-def _own_configuration(ml: MlPaths, host: str) -> Path:
-    return ml.base / f"config-{host}"
+def _folders_of_hosts(request: Json, ml: MlPaths) -> list[MlPaths]:
+    """Where each host writes: the first into the job's own folder, the others beside it."""
+    return [ml, *(MlPaths(ml.base / _HOSTS / name) for name in _host_names(request)[1:])]
 
 
-def _own_mounts(ml: MlPaths, host: str, index: int) -> tuple[Mount, ...]:
-    """What a host other than the first sees in place of the first's: who it is."""
-    if index == 0:
-        return ()
-    return (_mount(_own_configuration(ml, host), _OPT_ML / "input" / "config", read_only=True),)
+def _add_files(source: Path, target: Path) -> None:
+    """Moves files into `target` that have no namesake there."""
+    for parent, _, files in os.walk(source):
+        folder = target / Path(parent).relative_to(source)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in files:
+            if not os.path.lexists(folder / name):
+                shutil.move(Path(parent) / name, folder / name)
 
 
 def _user_of(request: Json) -> str:

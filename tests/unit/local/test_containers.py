@@ -134,6 +134,35 @@ def test_order_mounts_the_real_folders_and_what_the_program_wrote_stays(containe
     assert not [key for key in order.environment if "KEY" in key or "SECRET" in key]
 
 
+def test_every_host_writes_to_folders_of_its_own_that_are_brought_together(
+    containers: Containers, tmp_path: Path
+) -> None:
+    resources = {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}
+    request = request_with(ResourceConfig=resources, CheckpointConfig={"S3Uri": "s3://b/c"})
+    ml = MlPaths(tmp_path / "run" / "ml")
+    containers.lay_out(request, ml)
+    ml.checkpoints_dir.mkdir()
+    (ml.checkpoints_dir / "old.pt").write_text("restored")
+    order = read_order(Path(containers.training(request, ml, tmp_path / "run" / "log.txt").command[-1]))
+    first, second = ({mount.target: Path(mount.source) for mount in host.mounts} for host in order.hosts)
+    assert order.network == "peers" and [host.name for host in order.hosts] == ["algo-1", "algo-2"]
+    assert first["/opt/ml/input"] == second["/opt/ml/input"]
+    assert '"current_host": "algo-2"' in (second["/opt/ml/input/config"] / "resourceconfig.json").read_text()
+    assert (second["/opt/ml/checkpoints"] / "old.pt").read_text() == "restored"
+    for seen, text in ((first, "first"), (second, "second")):
+        (seen["/opt/ml/model"] / "both.txt").write_text(text)
+        (seen["/opt/ml/model"] / f"{text}.txt").write_text(text)
+    (second["/opt/ml/output"] / "failure").write_text("no pictures")
+    containers.reclaim(request, ml)
+    assert {path.name: path.read_text() for path in ml.model_dir.iterdir()} == {
+        "both.txt": "first",
+        "first.txt": "first",
+        "second.txt": "second",
+    }
+    assert ml.failure_file.read_text() == "no pictures"
+    assert not (ml.base / "hosts").exists()
+
+
 def test_program_that_starts_containers_inherits_nothing_of_aws(
     containers: Containers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
