@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from kennel.hyperparameters import resolve_hyperparameters
+from kennel.orphans import die_with_parent
 from kennel.paths import ml_paths
 from kennel.training.failure import report_failure
 from kennel.training.stopping import Stopped, StopRequest
@@ -18,6 +19,8 @@ from kennel.training.stopping import Stopped, StopRequest
 
 def main(argv: Sequence[str]) -> int:
     """The exit status: 0, 128 + the signal that stopped it, or 1 to 4 for a failure."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun puts each rank out of its own process group
+        die_with_parent(os.getppid())
     stop = StopRequest()
     stop.install()  # before torch is imported: that takes seconds, in which a signal may come
     paths = ml_paths()

@@ -9,6 +9,7 @@
     ├── ContractError        4   what two programs agreed on: archives, weights, SageMaker's folder
     │   ├── WeightsError
     │   └── ArchiveError
+    ├── PeerError                another process of the same training is gone
     ├── DownloadError            in kennel.dataset.download
     └── DiskFullError            in kennel.training.writing
 
@@ -26,6 +27,10 @@ class KennelError(Exception):
     """Base class: the message is written for a person."""
 
     exit_status = 1
+
+
+class PeerError(KennelError):
+    """Another process of the same training, on this host or another, has ended or does not answer."""
 
 
 class UserError(KennelError):

@@ -87,7 +87,7 @@ class Hyperparameters:
         ),
     )
     epochs: int = _hyperparameter(30, Rule("passes over the training images", 1, 1000))
-    batch_size: int = _hyperparameter(32, Rule("images in a step", 1, 4096))
+    batch_size: int = _hyperparameter(32, Rule("images in a step, over all hosts and GPUs together", 1, 4096))
     lr: float = _hyperparameter(
         0.003, Rule("learning rate at its highest; pretrained stages get a tenth of it", 0, 10, is_open=True)
     )

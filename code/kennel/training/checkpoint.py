@@ -5,6 +5,9 @@
 One file a checkpoint: tensors, and JSON in the header for everything else; no pickle. The last part of the name is the
 beginning of the content's SHA-256, so a damaged file is seen, and the one before it, which is kept too, is used:
 every random number is a function of seed, epoch and step, so going on from there ends with the same weights.
+
+Of several hosts only the first writes: SageMaker keeps the folders of all of them in one place in S3. At a restart it
+sends what it reads to the others.
 """
 
 import hashlib
@@ -20,6 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from kennel.errors import ContractError
+from kennel.training.distributed import ALONE, World
 from kennel.training.writing import write_whole
 
 _FORMAT: Final = 1
@@ -58,17 +62,22 @@ class CheckpointStore:
             old.unlink(missing_ok=True)
         return path
 
-    def load(self) -> Checkpoint | None:
-        """The last whole checkpoint; None if there is none at all.
+    def load(self, world: World = ALONE) -> Checkpoint | None:
+        """The last whole checkpoint; None if there is none at all. Where several train together, the leader's.
 
         Raises ContractError if it is of a training with other settings (naming them), of a newer format, or if there
         are checkpoints and every one of them is damaged.
         """
+        path, content = self._last() if world.is_leader else (None, b"")
+        name = world.from_leader(path.name.encode() if path else b"").decode()
+        return self._read(self.folder / name, world.from_leader(content)) if name else None
+
+    def _last(self) -> tuple[Path | None, bytes]:
         damaged = []
         for path in self._paths():
             content = path.read_bytes()
             if hashlib.sha256(content).hexdigest()[:16] == _parse(path)[2]:
-                return self._read(path, content)
+                return path, content
             damaged.append(path.name)
             print(f"warning: checkpoint {path} is damaged; going back to the one before it", flush=True)
         if damaged:
@@ -76,7 +85,7 @@ class CheckpointStore:
                 f"No checkpoint in {self.folder} is whole (damaged: {', '.join(damaged)}). "
                 f"Empty the folder to train from the beginning."
             )
-        return None
+        return None, b""
 
     def _read(self, path: Path, content: bytes) -> Checkpoint:
         try:

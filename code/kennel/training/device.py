@@ -12,12 +12,13 @@ from torch import Tensor, nn
 _SMALL_PARAMETERS: Final = 1_000_000
 
 
-def choose_device() -> torch.device:
-    """The first GPU, or the CPU. On a GPU, only algorithms that give the same result every time are used."""
+def choose_device(local_rank: int = 0) -> torch.device:
+    """This rank's GPU, or the CPU. On a GPU, only algorithms that give the same result every time are used."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     torch.backends.cudnn.deterministic = True  # a continued training must end with the same weights
-    return torch.device("cuda")
+    torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def describe_device(device: torch.device) -> str:

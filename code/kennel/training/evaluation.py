@@ -3,7 +3,7 @@
 All numbers are over images. A class counts in the macro F1 if a picture of it, or a prediction of it, is there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kennel.model.trained import predict_probabilities
 from kennel.training.device import to_device
+from kennel.training.distributed import ALONE, World
 from kennel.training.progress import progress_bar
 from kennel.training.stopping import StopRequest
 
@@ -29,7 +30,7 @@ class EvalInputs(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self) -> Iterator[Tensor]:
-        """All inputs in their order."""
+        """All inputs in their order; where several processes train together, every rank's turns."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +43,52 @@ class Score:
     top5: float
 
 
-def predict(network: nn.Module, inputs: EvalInputs, *, temperature: float, name: str, stop: StopRequest) -> Tensor:
+def predict(
+    network: nn.Module,
+    inputs: EvalInputs,
+    *,
+    temperature: float,
+    name: str,
+    stop: StopRequest,
+    world: World = ALONE,
+) -> Tensor:
     """Class probabilities, float32 (N, C), on the CPU, by the function that serving uses too.
 
     Leaves `network` in eval mode. Raises Stopped between two batches if a signal came.
     """
     device = next(network.parameters()).device
     network.eval()
-    found = []
-    with progress_bar(name, total=len(inputs)) as bar:
-        for batch in inputs.batches():
-            stop.check()
-            found.append(predict_probabilities(network, to_device(batch, device), temperature=temperature).cpu())
-            bar.update(len(batch))
-    return torch.cat(found)
+
+    def answer(batch: Tensor) -> Tensor:
+        return predict_probabilities(network, to_device(batch, device), temperature=temperature).cpu()
+
+    return in_turn(answer, inputs.batches(), torch.empty(0), total=len(inputs), world=world, name=name, stop=stop)
+
+
+def in_turn(
+    answer: Callable[[Tensor], Tensor],
+    batches: Iterator[Tensor],
+    none: Tensor,
+    *,
+    total: int,
+    world: World,
+    name: str,
+    stop: StopRequest,
+) -> Tensor:
+    """The answers to all batches, in their order, at every rank; `batches` are this rank's turns.
+
+    none: an empty answer, for a rank that has no turn left. Raises Stopped between two batches if a signal came.
+    """
+    found: list[Tensor] = []
+    with progress_bar(name, total=total) as bar:
+        while True:
+            world.check(stop)
+            batch = next(batches, None)
+            parts = world.gather(none if batch is None else answer(batch))
+            if not parts:
+                return torch.cat(found)
+            found += parts
+            bar.update(sum(len(part) for part in parts))
 
 
 def negative_log(probabilities: Tensor) -> Tensor:

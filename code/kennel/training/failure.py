@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kennel.errors import KennelError
+from kennel.errors import KennelError, PeerError
 from kennel.training.writing import is_disk_full
 
 MAX_CHARACTERS: Final = 1024
@@ -53,6 +53,8 @@ def report_failure(error: BaseException, failure_file: Path) -> int:
     if failure.is_ours:
         traceback.print_exception(error)
     print(f"error: {failure.reason}", file=sys.stderr, flush=True)
+    if isinstance(error, PeerError) and failure_file.exists():
+        return failure.exit_status  # a process of this host's has told the reason already
     try:
         failure_file.parent.mkdir(parents=True, exist_ok=True)
         failure_file.write_text(failure.reason + "\n")

@@ -5,17 +5,20 @@
 
 With one view that is the plain picture, as in evaluation; with more, each is an augmented one, and epoch e trains on
 view (e - 1) % views. A view is a function of (seed, view, index of the picture).
+
+Several processes that train together compute them in turn, batch by batch, and each ends with all of them.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from kennel.training.device import arithmetic, exact_arithmetic, to_device
+from kennel.training.distributed import ALONE, World
+from kennel.training.evaluation import in_turn
 from kennel.training.loader import EVAL_BATCH, Batch, EvalPictures, TrainPictures, cut, stacked, train_batches
-from kennel.training.progress import progress_bar
 from kennel.training.randomness import permutation
 from kennel.training.stopping import StopRequest
 
@@ -26,13 +29,14 @@ class EvalFeatures:
 
     features: Tensor
     targets: Tensor
+    world: World = ALONE
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def batches(self) -> Iterator[Tensor]:
-        """All of them at once: a head takes little."""
-        yield self.features
+        """All of them at once, by the leader: a head takes little."""
+        yield from self.world.turns([self.features])
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class TrainFeatures:
     targets: Tensor
     batch_size: int
     seed: int
+    world: World = ALONE
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -56,8 +61,9 @@ class TrainFeatures:
         """The batches of `epoch` (from 1), without the first `first_step`; the order is the one of TrainPictures."""
         view = self.features[(epoch - 1) % len(self.features)]
         order = permutation(len(self), "order", self.seed, epoch)
-        for indexes in train_batches(order, self.batch_size)[first_step:]:
-            yield Batch(view[indexes], self.targets[indexes])
+        for step in train_batches(order, self.batch_size)[first_step:]:
+            indexes = torch.tensor(self.world.share(step), dtype=torch.int64)
+            yield Batch(view[indexes], self.targets[indexes], len(step), self.world.first(len(step)))
 
 
 def eval_features(backbone: nn.Module, pictures: EvalPictures, *, name: str, stop: StopRequest) -> EvalFeatures:
@@ -66,8 +72,8 @@ def eval_features(backbone: nn.Module, pictures: EvalPictures, *, name: str, sto
     Raises Stopped between two batches if a signal came, DataError for a picture that cannot be read.
     """
     with exact_arithmetic():
-        features = _features(backbone, pictures.batches(), len(pictures), name=name, stop=stop)
-    return EvalFeatures(features, pictures.targets)
+        features = _features(backbone, pictures, pictures.batches(), name=name, stop=stop)
+    return EvalFeatures(features, pictures.targets, pictures.world)
 
 
 def train_features(
@@ -78,23 +84,32 @@ def train_features(
     for view in range(views):
         batches = pictures.plain().batches() if views == 1 else _view(pictures, view)
         with arithmetic(precision, next(backbone.parameters()).device):
-            found.append(_features(backbone, batches, len(pictures), name=f"view {view + 1} of {views}", stop=stop))
-    return TrainFeatures(torch.stack(found), pictures.plain().targets, pictures.batch_size, pictures.seed)
+            found.append(_features(backbone, pictures, batches, name=f"view {view + 1} of {views}", stop=stop))
+    targets = pictures.plain().targets
+    return TrainFeatures(torch.stack(found), targets, pictures.batch_size, pictures.seed, pictures.world)
 
 
 def _view(pictures: TrainPictures, view: int) -> Iterator[Tensor]:
-    indexes = cut(range(len(pictures)), EVAL_BATCH)
+    indexes = pictures.world.turns(cut(range(len(pictures)), EVAL_BATCH))
     return stacked(lambda index: pictures.view(index, view), indexes, readers=pictures.readers)
 
 
-def _features(backbone: nn.Module, batches: Iterable[Tensor], count: int, *, name: str, stop: StopRequest) -> Tensor:
-    """float32 (count, D) on the backbone's device."""
+def _features(
+    backbone: nn.Module,
+    pictures: EvalPictures | TrainPictures,
+    batches: Iterator[Tensor],
+    *,
+    name: str,
+    stop: StopRequest,
+) -> Tensor:
+    """float32 (pictures, D) on the backbone's device."""
     device = next(backbone.parameters()).device
     backbone.eval()
-    found = []
-    with torch.no_grad(), progress_bar(name, total=count) as bar:
-        for images in batches:
-            stop.check()
-            found.append(backbone(to_device(images, device)).float())
-            bar.update(len(images))
-    return torch.cat(found)
+
+    def answer(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            features: Tensor = backbone(to_device(images, device)).float()
+        return features
+
+    none = torch.empty(0, device=device)
+    return in_turn(answer, batches, none, total=len(pictures), world=pictures.world, name=name, stop=stop)

@@ -7,9 +7,14 @@
     fitting.load_best()                           # the model now is the epoch with the smallest validation loss
 
 `train` and `valid` are pictures for a whole network, or a frozen backbone's features for its head.
+
+Where several processes train together (`world`), a step's images are shared out and their gradients added up, so that
+every process makes the step that one alone would make, up to the rounding of sums. What differs beyond that is dropout:
+each draws its own.
 """
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Generator, Mapping
@@ -26,9 +31,10 @@ from kennel.metrics import epoch_line
 from kennel.model.classifier import Classifier
 from kennel.training.checkpoint import Checkpoint, CheckpointStore
 from kennel.training.device import arithmetic, fitting_threads, to_device
-from kennel.training.evaluation import EvalInputs, predict, score
+from kennel.training.distributed import ALONE, World, told_to_stop
+from kennel.training.evaluation import EvalInputs, Score, predict, score
 from kennel.training.loader import Batch
-from kennel.training.objective import Objective, balanced_weights, mix
+from kennel.training.objective import Mixed, Objective, balanced_weights, mix
 from kennel.training.progress import progress_bar
 from kennel.training.randomness import seed_of
 from kennel.training.schedules import learning_rate_factor
@@ -74,6 +80,15 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Step:
+    """The mean loss of a step's images before it, how many of them were right, and whether a signal came."""
+
+    loss: float
+    hits: int
+    is_last: bool
+
+
 class Fitting:
     """One training: a model, how far it is, and the best epoch so far.
 
@@ -81,8 +96,10 @@ class Fitting:
     best_probabilities: float32 (N, C) of the validation images in the best epoch; empty before the first has ended.
     """
 
-    def __init__(self, model: Classifier, settings: Hyperparameters, *, classes: int, pretrained: bool) -> None:
-        self.model, self.settings, self.classes = model, settings, classes
+    def __init__(
+        self, model: Classifier, settings: Hyperparameters, *, classes: int, pretrained: bool, world: World = ALONE
+    ) -> None:
+        self.model, self.settings, self.classes, self.world = model, settings, classes, world
         # The features of a frozen backbone are its answer already.
         self.network: nn.Module = model.head if model.backbone.is_frozen else model
         self.device = next(model.parameters()).device
@@ -93,7 +110,7 @@ class Fitting:
 
     def resume(self, store: CheckpointStore) -> None:
         """Goes to the store's last checkpoint, if there is one. Raises ContractError as the store."""
-        found = store.load()
+        found = store.load(self.world)
         if found:
             self.restore(found)
             place = "the end" if self.progress.is_finished else f"epoch={found.epoch + 1} step={found.step}"
@@ -111,10 +128,14 @@ class Fitting:
                 while not self.progress.is_finished:
                     self._train_epoch(train, objective, stop)
                     self._validate(valid, stop)
-                    store.save(self.snapshot(), kept=1 if self.progress.is_finished else 2)
+                    self._save(store, kept=1 if self.progress.is_finished else 2)
             except Stopped:
-                store.save(self.snapshot())
+                self._save(store)
                 raise
+
+    def _save(self, store: CheckpointStore, *, kept: int = 2) -> None:
+        if self.world.is_leader:
+            store.save(self.snapshot(), kept=kept)
 
     def load_best(self) -> None:
         """Puts the best epoch's weights into the model, which is left in eval mode."""
@@ -145,7 +166,7 @@ class Fitting:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
 
     def _train_epoch(self, train: TrainInputs, objective: Objective, stop: StopRequest) -> None:
-        """The steps of the epoch that are left. Raises Stopped after the one in which a signal came."""
+        """The steps of the epoch that are left. Raises Stopped after the one in which a signal came, to any rank."""
         progress = self.progress
         epoch, clock = progress.epoch + 1, time.monotonic()
         self.network.train()
@@ -155,31 +176,56 @@ class Fitting:
         ):
             for batch in batches:
                 self._set_learning_rate((epoch - 1) * train.steps + progress.step, self.settings.epochs * train.steps)
-                loss, hits = self._train_step(batch, objective, purpose=(self.settings.seed, epoch, progress.step))
+                step = self._train_step(batch, objective, stop, purpose=(self.settings.seed, epoch, progress.step))
                 now = time.monotonic()
                 progress.step += 1
-                progress.images += len(batch.targets)
-                progress.loss_sum += loss * len(batch.targets)
-                progress.hits += hits
+                progress.images += batch.images
+                progress.loss_sum += step.loss * batch.images
+                progress.hits += step.hits
                 progress.seconds += now - clock
                 clock = now
-                bar.update(len(batch.targets))
-                stop.check()
+                bar.update(batch.images)
+                if step.is_last:
+                    raise told_to_stop(stop)
 
-    def _train_step(self, batch: Batch, objective: Objective, *, purpose: tuple[int, ...]) -> tuple[float, int]:
-        """The mean loss of the batch before this step, and how many of its images were right."""
-        torch.manual_seed(seed_of("step", *purpose))  # for dropout inside the network
-        inputs = to_device(batch.inputs, self.device)
-        targets = batch.targets.to(self.device, non_blocking=True)
-        mixed = mix(inputs, targets, alpha=self.settings.mixup, purpose=purpose)
+    def _train_step(self, batch: Batch, objective: Objective, stop: StopRequest, *, purpose: tuple[int, ...]) -> Step:
+        rank = () if self.world.is_alone else (self.world.rank,)
+        torch.manual_seed(seed_of("step", *purpose, *rank))  # for dropout inside the network
+        mixed = self._mixed(batch, purpose)
         with arithmetic(self.settings.precision, self.device):
             logits = self.network(mixed.inputs)
-        loss = objective(logits, mixed)
+        loss = objective(logits, mixed, images=batch.images)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        hits = (logits.argmax(dim=1) == mixed.targets).sum()
+        if self.world.is_alone:
+            self.optimizer.step()
+            return Step(loss.item(), int(hits), stop.is_made)  # waits for a GPU; what is left of the step is short
+        counts = self._add_up(torch.stack([loss.detach(), hits.float(), torch.tensor(float(stop.is_made)).to(loss)]))
         self.optimizer.step()
-        hits = (logits.argmax(dim=1) == targets).sum()
-        return loss.item(), int(hits)  # waits for a GPU; what is left of the step is short
+        return Step(counts[0], round(counts[1]), counts[2] > 0)
+
+    def _mixed(self, batch: Batch, purpose: tuple[int, ...]) -> Mixed:
+        """This rank's share of the batch, blended with pictures of all of it."""
+        alpha, world = self.settings.mixup, self.world
+        inputs = to_device(batch.inputs, self.device)
+        targets = batch.targets.to(self.device, non_blocking=True)
+        if alpha == 0 or world.is_alone:
+            return mix(inputs, targets, alpha=alpha, purpose=purpose)
+        whole = mix(torch.cat(world.gather(inputs)), torch.cat(world.gather(targets)), alpha=alpha, purpose=purpose)
+        ours = slice(batch.first, batch.first + len(targets))
+        return Mixed(whole.inputs[ours], whole.targets[ours], whole.others[ours], whole.share)
+
+    def _add_up(self, counts: Tensor) -> list[float]:
+        """The sums over ranks, of gradients in their place and of `counts`, in one message."""
+        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+        message = torch.cat([counts, *(gradient.flatten() for gradient in gradients)])
+        self.world.sum(message)
+        rest = torch.split(message[len(counts) :], [gradient.numel() for gradient in gradients])
+        for gradient, total in zip(gradients, rest, strict=True):
+            gradient.copy_(total.view(gradient.shape))
+        sums: list[float] = message[: len(counts)].tolist()
+        return sums
 
     def _set_learning_rate(self, step: int, steps: int) -> None:
         factor = learning_rate_factor(self.settings.scheduler, step, steps)
@@ -189,8 +235,9 @@ class Fitting:
     def _validate(self, valid: EvalInputs, stop: StopRequest) -> None:
         """Ends the epoch: counts and prints it, keeps it if it is the best, decides whether it is the last."""
         progress, started = self.progress, time.monotonic()
-        probabilities = predict(self.network, valid, temperature=1.0, name="validation", stop=stop)
-        found = score(probabilities, valid.targets)
+        self.world.align(_trained_state(self.model).values())
+        probabilities = predict(self.network, valid, temperature=1.0, name="validation", stop=stop, world=self.world)
+        found = self._agreed(score(probabilities, valid.targets))
         self._check_loss(found.loss)
         epoch = progress.epoch + 1
         values = {
@@ -213,6 +260,11 @@ class Fitting:
             is_finished=epoch == self.settings.epochs or self._is_early_end(epoch, progress.best_epoch),
             history=[*progress.history, {"epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"], **values}],
         )
+
+    def _agreed(self, found: Score) -> Score:
+        """The leader's numbers: all must take the same epoch for the best, and the same one for the last."""
+        ours = json.dumps(dataclasses.asdict(found)).encode()
+        return Score(**json.loads(self.world.from_leader(ours)))
 
     def _is_early_end(self, epoch: int, best_epoch: int) -> bool:
         if not 0 < self.settings.patience <= epoch - best_epoch:

@@ -1,11 +1,18 @@
-"""A whole training, in the order it runs: data, network, fit, results. `train.py` is its `main`."""
+"""A whole training, in the order it runs: data, network, fit, results. `train.py` is its `main`.
 
+Where torchrun started several of it, they train one model together (kennel.training.distributed).
+"""
+
+import json
+import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from kennel.dataset.folders import Dataset
+from kennel.errors import ContractError, DataError
 from kennel.hyperparameters import Hyperparameters
 from kennel.images.augmentation import TrainTransform
 from kennel.images.transforms import EvalTransform
@@ -14,6 +21,7 @@ from kennel.training.calibration import calibrate, with_temperature
 from kennel.training.checkpoint import CheckpointStore
 from kennel.training.data import describe_dataset, read_dataset
 from kennel.training.device import choose_device, describe_device
+from kennel.training.distributed import World, joined, share_batch_norm
 from kennel.training.evaluation import EvalInputs, predict
 from kennel.training.features import eval_features, train_features
 from kennel.training.fit import Fitting, TrainInputs
@@ -29,20 +37,34 @@ def run_job(settings: Hyperparameters, paths: MlPaths, stop: StopRequest) -> Non
     Raises Stopped if a signal came: a checkpoint is then written, and the archive is the best epoch so far, if one has
     ended. Raises KennelError for everything a person can mend.
     """
-    device = choose_device()
+    with joined(World.from_environ(os.environ)) as world:
+        if not world.is_alone:
+            print(f"rank={world.rank} of={world.size} host={_host_name()}", flush=True)
+        with world.quiet():
+            _run_together(settings, paths, stop, world)
+
+
+def _run_together(settings: Hyperparameters, paths: MlPaths, stop: StopRequest, world: World) -> None:
+    device = choose_device(world.local_rank)
     print("settings", *(f"{name}={value}" for name, value in settings.to_mapping().items()), flush=True)
     print(f"{describe_device(device)} readers={reader_count()}", flush=True)
+    if not world.is_alone:
+        check_distribution(paths)
     dataset = read_dataset(paths.channels(), settings)
     digest = dataset.digest()
     print(describe_dataset(dataset, digest), flush=True)
-    stop.check()
+    world.check(stop)
+    check_same_data(world, describe_dataset(dataset, digest))
     classes = len(dataset.classes)
     start = build_start(settings, classes=classes, channels=paths.channels(), device=device)
     agreed = {**settings.to_mapping(), "data-digest": digest, "weights-sha256": start.weights_sha256}
+    check_same_settings(world, agreed)
+    world.align(start.model.state_dict().values())
+    share_batch_norm(start.model, world, device)
     store = CheckpointStore(paths.checkpoints_dir, agreed)
-    fitting = Fitting(start.model, settings, classes=classes, pretrained=start.is_pretrained)
+    fitting = Fitting(start.model, settings, classes=classes, pretrained=start.is_pretrained, world=world)
     fitting.resume(store)
-    job = _Job(paths, settings, dataset, digest, fitting, stop)
+    job = _Job(paths, settings, dataset, digest, fitting, stop, world)
     try:
         if not fitting.progress.is_finished:
             fitting.run(*job.fit_inputs(), store, stop=stop)
@@ -52,7 +74,48 @@ def run_job(settings: Hyperparameters, paths: MlPaths, stop: StopRequest) -> Non
             job.finish(is_tested=False)
         else:
             print("stopped before the first epoch ended: there is no model yet", flush=True)
+        world.wait()  # the leader writes
         raise
+    world.wait()
+
+
+def check_distribution(paths: MlPaths) -> None:
+    """Raises DataError for a channel of which each host was given other files."""
+    config = paths.input_config_dir / "inputdataconfig.json"
+    channels = (json.loads(config.read_text()) or {}) if config.exists() else {}
+    for name, channel in channels.items():
+        if (channel or {}).get("S3DistributionType") == "ShardedByS3Key":
+            raise DataError(
+                f"Channel '{name}' is ShardedByS3Key: each host has a part of the pictures only. Every host needs all "
+                f"of them, and takes its share of each batch itself. Use S3DataDistributionType FullyReplicated."
+            )
+
+
+def check_same_data(world: World, description: str) -> None:
+    """Raises DataError, at every rank, if one of them has other pictures; the message names its host."""
+    texts = [json.loads(text) for text in world.texts(json.dumps([_host_name(), description]))]
+    for host, found in texts:
+        if found != texts[0][1]:
+            raise DataError(
+                f"Host {host} has other pictures than {texts[0][0]}: '{found}' and '{texts[0][1]}'. Every host needs "
+                f"all of them: use S3DataDistributionType FullyReplicated, and change nothing while a job starts."
+            )
+
+
+def check_same_settings(world: World, agreed: Mapping[str, object]) -> None:
+    """Raises ContractError, at every rank, if one of them has other settings; the message names its host."""
+    texts = [json.loads(text) for text in world.texts(json.dumps([_host_name(), agreed]))]
+    for host, found in texts:
+        differing = [name for name in agreed if found.get(name) != texts[0][1].get(name)]
+        if differing:
+            raise ContractError(
+                f"Host {host} trains with other settings than {texts[0][0]} (differing: {', '.join(differing)}). "
+                f"Give every host the same hyperparameters and weights."
+            )
+
+
+def _host_name() -> str:
+    return os.environ.get("SM_CURRENT_HOST") or os.uname().nodename
 
 
 @dataclass(frozen=True)
@@ -65,6 +128,7 @@ class _Job:
     digest: str
     fitting: Fitting
     stop: StopRequest
+    world: World
 
     @property
     def transform(self) -> EvalTransform:
@@ -88,6 +152,7 @@ class _Job:
             settings.batch_size,
             settings.seed,
             reader_count(),
+            self.world,
         )
         if not backbone.is_frozen:
             return pictures
@@ -95,7 +160,7 @@ class _Job:
 
     def eval_inputs(self, split: str) -> EvalInputs:
         """Pictures without augmentation; their features, where the backbone is frozen."""
-        pictures = EvalPictures(self.dataset.splits[split], self.transform, reader_count())
+        pictures = EvalPictures(self.dataset.splits[split], self.transform, reader_count(), self.world)
         backbone = self.fitting.model.backbone
         return eval_features(backbone, pictures, name=split, stop=self.stop) if backbone.is_frozen else pictures
 
@@ -110,8 +175,10 @@ class _Job:
         if is_tested:
             inputs = self.eval_inputs("test")
             probabilities["test"] = predict(
-                fitting.network, inputs, temperature=temperature, name="test", stop=self.stop
+                fitting.network, inputs, temperature=temperature, name="test", stop=self.stop, world=self.world
             )
+        if not self.world.is_leader:
+            return
         progress = fitting.progress
         outcome = Outcome(
             fitting.model, self.transform, calibration, probabilities, progress.history, progress.best_epoch

@@ -3,6 +3,8 @@
 Threads, not DataLoader's worker processes: Pillow decodes and resizes without Python's lock, and threads need none of
 what makes worker processes fail in a container (Docker gives 64 MB of shared memory; a fork beside running threads is
 undefined; a worker can outlive a killed training). Order and results do not depend on their number.
+
+Where several processes train together (`world`), each reads its share only.
 """
 
 import os
@@ -21,6 +23,7 @@ from kennel.errors import DataError, ImageError
 from kennel.images.augmentation import TrainTransform
 from kennel.images.decode import read_image
 from kennel.images.transforms import EvalTransform
+from kennel.training.distributed import ALONE, World
 from kennel.training.randomness import generator, permutation
 
 EVAL_BATCH: Final = 64
@@ -32,10 +35,16 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Batch:
-    """inputs: float32 (N, 3, H, W) pictures or (N, D) features. targets: int64 (N,)."""
+    """This rank's share of a step's images.
+
+    inputs: float32 (N, 3, H, W) pictures or (N, D) features. targets: int64 (N,).
+    images: of the step, over all ranks. first: which of them this rank's share begins with.
+    """
 
     inputs: Tensor
     targets: Tensor
+    images: int
+    first: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ class EvalPictures:
     examples: Sequence[Example]
     transform: EvalTransform
     readers: int
+    world: World = ALONE
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -55,14 +65,14 @@ class EvalPictures:
         return torch.tensor([example.target for example in self.examples])
 
     def batches(self) -> Iterator[Tensor]:
-        """float32 (up to EVAL_BATCH, 3, H, W)."""
+        """float32 (up to EVAL_BATCH, 3, H, W), in turn with the other ranks."""
 
         def read(index: int) -> Tensor:
             example = self.examples[index]
             with _named(example):
                 return self.transform(read_image(example.path))
 
-        return stacked(read, cut(range(len(self)), EVAL_BATCH), readers=self.readers)
+        return stacked(read, self.world.turns(cut(range(len(self)), EVAL_BATCH)), readers=self.readers)
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,7 @@ class TrainPictures:
     batch_size: int
     seed: int
     readers: int
+    world: World = ALONE
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -92,9 +103,12 @@ class TrainPictures:
         """The batches of `epoch`, without the first `first_step`, whose pictures are not read."""
         order = permutation(len(self), "order", self.seed, epoch)
         left = train_batches(order, self.batch_size)[first_step:]
-        inputs = stacked(lambda index: self.view(index, epoch), left, readers=self.readers)
-        for indexes, views in zip(left, inputs, strict=True):
-            yield Batch(views, torch.tensor([self.examples[index].target for index in indexes]))
+        shares = [self.world.share(step) for step in left]
+        inputs = stacked(lambda index: self.view(index, epoch), shares, readers=self.readers)
+        size_px = self.transform.eval.crop_px
+        for step, indexes, views in zip(left, shares, inputs, strict=True):
+            targets = torch.tensor([self.examples[index].target for index in indexes], dtype=torch.int64)
+            yield Batch(views.reshape(-1, 3, size_px, size_px), targets, len(step), self.world.first(len(step)))
 
     def view(self, index: int, number: int) -> Tensor:
         """float32 (3, H, W): picture `index`, augmented as the seed and `number` say."""
@@ -104,12 +118,13 @@ class TrainPictures:
 
     def plain(self) -> EvalPictures:
         """The same pictures without augmentation, in their order."""
-        return EvalPictures(self.examples, self.transform.eval, self.readers)
+        return EvalPictures(self.examples, self.transform.eval, self.readers, self.world)
 
 
 def reader_count() -> int:
-    """Threads that read: one a core this process may use, 16 at most."""
-    return min(len(os.sched_getaffinity(0)), _MAX_READERS)
+    """Threads that read: one a core that is this process's share of the host's (torchrun), 16 at most."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    return min(max(len(os.sched_getaffinity(0)) // processes, 1), _MAX_READERS)
 
 
 def train_batches(order: Sequence[int], batch_size: int) -> list[list[int]]:
@@ -129,12 +144,15 @@ def cut(order: Sequence[int], size: int) -> list[list[int]]:
 def stacked(
     read: Callable[[int], Tensor], batches: Sequence[Sequence[int]], *, readers: int, batches_ahead: int = 2
 ) -> Iterator[Tensor]:
-    """`read(index)` of every batch of indexes, stacked; pinned where there is a GPU to copy to."""
+    """`read(index)` of every batch of indexes, stacked; pinned where there is a GPU to copy to.
+
+    A batch of no indexes gives a tensor of shape (0,).
+    """
     indexes = [index for batch in batches for index in batch]
     ahead = batches_ahead * max((len(batch) for batch in batches), default=1)
     with closing(read_ahead(read, indexes, readers=readers, ahead=ahead)) as tensors:
         for batch in batches:
-            inputs = torch.stack([next(tensors) for _ in batch])
+            inputs = torch.stack([next(tensors) for _ in batch]) if batch else torch.empty(0)
             yield inputs.pin_memory() if torch.cuda.is_available() else inputs
 
 

@@ -27,12 +27,15 @@ class Objective:
     label_smoothing: float = 0.0
     class_weights: Tensor | None = None
 
-    def __call__(self, logits: Tensor, batch: Mixed) -> Tensor:
-        """The mean over the batch's images, a scalar to go backward from."""
+    def __call__(self, logits: Tensor, batch: Mixed, *, images: int | None = None) -> Tensor:
+        """The mean over the batch's images, a scalar to go backward from.
+
+        images: of the whole step, where this is one rank's share of it; the shares then add up to the mean.
+        """
         losses = self._losses(logits, batch.targets)
         if batch.share < 1:
             losses = batch.share * losses + (1 - batch.share) * self._losses(logits, batch.others)
-        return losses.mean()
+        return losses.mean() if images in (None, len(losses)) else losses.sum() / images
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.cross_entropy(
