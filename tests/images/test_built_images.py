@@ -52,7 +52,8 @@ def test_no_compiler_no_installer_and_no_cache_is_left(
         docker_engine,
         built.names[variant],
         # Folders may be left where something was mounted; nothing may be in them.
-        "which gcc cc g++ uv; find /var/lib/apt/lists /opt/tools /root/.cache /wheels /selftest /opt/ml -type f 2>/dev/null;"
+        "which gcc cc g++ uv;"
+        "find /var/lib/apt/lists /opt/tools /root/.cache /wheels /selftest /opt/ml -type f 2>/dev/null;"
         "find / -xdev -name '*.whl' -not -path '/usr/share/python-wheels/*'",
     )
     assert found.split() == []
