@@ -14,7 +14,7 @@ from typing import Final
 from kennel.conformance import serving_requests as requests
 from kennel.conformance.checks import Subject, check, failed, passed, skipped, warned
 from kennel.conformance.findings import Finding
-from kennel.conformance.serving_life import Variations, after_kills, bad_archives, memory, stop_under_way
+from kennel.conformance.serving_life import Variations, after_kills, bad_archives, memory, start_limit_s, stop_under_way
 from kennel.conformance.serving_models import model_copy, multi_model_setup
 from kennel.conformance.serving_multi_model import LABEL as MULTI_MODEL_LABEL
 from kennel.conformance.serving_multi_model import multi_model_calls
@@ -298,7 +298,9 @@ def variations_of(subject: Subject) -> Variations:
             changes["bind_port"] = _at_other_port
         if runs_as_root(subject):
             changes["any_user"] = lambda setup: replace(setup, user=_OTHER_USER)
-        subject.shared["serve.variations"] = Variations.try_out(subject, base, changes, main_of(subject).sample)
+        subject.shared["serve.variations"] = Variations.try_out(
+            subject, base, changes, main_of(subject).sample, limit_s=start_limit_s(main_of(subject).launch)
+        )
     variations: Variations = subject.shared["serve.variations"]
     return variations
 

@@ -14,9 +14,10 @@ from kennel.conformance.serving_probe import Answer, Sample
 from kennel.conformance.serving_server import Launch, Process, Server, Setup, reason_in
 
 _SENT_WITHIN_S: Final = 5.0
-# A server that was healthy after n seconds with its model is not waited for much longer with a bad one.
-_BAD_MODEL_STARTS: Final = 3.0
-_BAD_MODEL_MORE_S: Final = 5.0
+# A server that was healthy after n seconds once is not waited for much longer in other surroundings.
+_STARTS: Final = 3.0
+_MORE_S: Final = 10.0
+_BAD_MODEL_SETTLE_S: Final = 3.0  # between a ping and an answer
 _TOGETHER: Final = 4
 _AFTER_KILL_TIMEOUT_S: Final = 10.0
 _MIB: Final = 2**20
@@ -31,14 +32,20 @@ class Variations:
 
     @classmethod
     def try_out(
-        cls, subject: Subject, base: Setup, changes: Mapping[str, Callable[[Setup], Setup]], sample: Sample
+        cls,
+        subject: Subject,
+        base: Setup,
+        changes: Mapping[str, Callable[[Setup], Setup]],
+        sample: Sample,
+        *,
+        limit_s: float,
     ) -> Self:
-        """All changes together; one by one where that is not good."""
+        """All changes together; one by one where that is not good. limit_s: for each start."""
         together = base
         for change in changes.values():
             together = change(together)
         server = Server(subject, together, name="varied")
-        launch = server.launch(sample)
+        launch = server.launch(sample, limit_s=limit_s)
         if launch.is_good:
             return cls(dict.fromkeys(changes, launch), server)
         server.discard("together")
@@ -46,7 +53,7 @@ class Variations:
         kept: Server | None = None
         for name, change in changes.items():
             server = Server(subject, change(base), name="varied")
-            launches[name] = server.launch(sample)
+            launches[name] = server.launch(sample, limit_s=limit_s)
             if kept is None and launches[name].is_good:
                 kept = server
             else:
@@ -60,6 +67,11 @@ class Variations:
             return launch.why
         seen = f"healthy, but a request: {launch.last}"
         return f"{seen}: {launch.last.excerpt()}" if launch.last and launch.last.status else seen
+
+
+def start_limit_s(usual: Launch) -> float:
+    """How long to wait for a start that may fail. usual: how it went when it did not."""
+    return _STARTS * (usual.healthy_after_s or 0.0) + _MORE_S
 
 
 def stop_under_way(server: Server, sample: Sample, count: int) -> tuple[list[Answer], Finding]:
@@ -169,13 +181,13 @@ def _verb(answer: Answer) -> str:
 
 def bad_archives(subject: Subject, setup: Setup, good: Launch, sample: Sample | None) -> Iterator[Finding]:
     """A finding for each spoiled model. sample: a request that is answered with the good one, if any is known."""
-    limit_s = _BAD_MODEL_STARTS * (good.healthy_after_s or 0.0) + _BAD_MODEL_MORE_S
+    limit_s = start_limit_s(good)
     servers = {
         name: Server(subject, replace(setup, model=folder), name=f"bad-archive-{name}")
         for name, folder in spoiled_models(subject).items()
     }
     for name, server in servers.items():
-        launch = server.launch(sample, limit_s=min(limit_s, server.patience.start_s))
+        launch = server.launch(sample, limit_s=limit_s, settle_s=_BAD_MODEL_SETTLE_S)
         finding = _bad_archive(name, launch, server.log(), limit_s, sample)
         yield replace(finding, check=f"serve.bad_archive.{name}")
         server.discard()

@@ -170,10 +170,6 @@ class Load:
     seconds: float
 
     @property
-    def slowest_connect_s(self) -> float:
-        return max(each.connect_s for each in (*self.answers, *self.pings))
-
-    @property
     def slowest_ping(self) -> Answer:
         """A ping without an answer if there is one, or else the slowest."""
         return max(self.pings, key=lambda each: (not each.is_success, each.answer_s))

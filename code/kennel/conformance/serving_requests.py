@@ -21,6 +21,7 @@ MAX_PAYLOAD_BYTES: Final = 6_291_456
 _OVERSIZE_BYTES: Final = 8_000_000
 _MAX_ATTRIBUTES: Final = 1024  # characters of custom attributes
 _UNKNOWN_TYPE: Final = "application/x-conformance-unknown"
+_MAX_SLOW_CONNECTIONS: Final = 0.01  # of all
 _BUSY: Final = (429, 503)
 # GET /execution-parameters: what batch transform reads.
 _PARAMETERS: Final[dict[str, tuple[type, ...]]] = {
@@ -150,13 +151,16 @@ def ping_under_load(load: Load) -> Finding:
 
 
 def connect(load: Load) -> Finding:
-    """Also of the connections that were not accepted at all."""
-    seen = f"slowest of {len(load.answers) + len(load.pings)} connections: {1000 * load.slowest_connect_s:.0f} ms"
-    if load.slowest_connect_s <= MAX_CONNECT_S:
+    """A few slow ones may be this machine's own fault while it asks; more than one in a hundred are the server's."""
+    times_s = [each.connect_s for each in (*load.answers, *load.pings)]
+    slow = sum(each > MAX_CONNECT_S for each in times_s)
+    seen = f"slowest of {len(times_s)} connections: {1000 * max(times_s):.0f} ms"
+    if not slow:
         return passed(load_tried(load), seen)
-    return failed(
+    blame = failed if slow > _MAX_SLOW_CONNECTIONS * len(times_s) else warned
+    return blame(
         load_tried(load),
-        seen,
+        f"{seen}; {slow} took more than {1000 * MAX_CONNECT_S:.0f} ms",
         f"SageMaker expects a connection to be accepted within {1000 * MAX_CONNECT_S:.0f} ms",
         "accept connections on a thread of its own, with a longer listen backlog",
     )

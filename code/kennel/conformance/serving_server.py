@@ -117,15 +117,19 @@ class Server:
             self._address = self.container.address(self.setup.port)
         return Endpoint(*self._address, self.patience.invocation_s)
 
-    def launch(self, sample: Sample | None, *, limit_s: float | None = None) -> Launch:
-        """Waits for the first healthy ping, sends the sample at once, and again until it is answered."""
+    def launch(self, sample: Sample | None, *, limit_s: float | None = None, settle_s: float | None = None) -> Launch:
+        """Waits for the first healthy ping, sends the sample at once, and again until it is answered.
+
+        limit_s: for the ping, from the container's start; settle_s: for the answer. SageMaker's are the default.
+        """
+        settle_s = self.patience.invocation_s if settle_s is None else settle_s
         launch = self._wait_until_healthy(limit_s or self.patience.start_s)
         if launch.healthy_after_s is None or sample is None:
             return launch
         begun = time.monotonic()
         answer = first = self.endpoint.invoke(sample)
         while not answer.is_success and not answer.is_refusal and self.container.is_running():
-            if time.monotonic() - begun >= self.patience.invocation_s:
+            if time.monotonic() - begun >= settle_s:
                 break
             time.sleep(0.1)
             answer = self.endpoint.invoke(sample)
@@ -207,15 +211,17 @@ class Server:
         )
 
     def _wait_until_healthy(self, limit_s: float) -> Launch:
-        answer: Answer | None = None
         loopback_since = None
         next_look_s = 1.0
-        while (age_s := self.container.age_s()) < limit_s:
+        while True:
+            age_s = self.container.age_s()
             if not self.container.is_running():
                 return Launch(None, f"{self._ending()} {age_s:.1f} s after its start")
             answer = self.endpoint.ping()
             if answer.is_success:
                 return Launch(self.container.age_s())
+            if age_s >= limit_s:
+                return Launch(None, f"was not healthy within {limit_s:g} s (last /ping: {answer})")
             if answer.fault and age_s >= next_look_s:
                 next_look_s = age_s + 1.0
                 is_hidden = _is_loopback_only(self.listening())
@@ -223,8 +229,6 @@ class Server:
                 if loopback_since is not None and age_s - loopback_since >= _LOOPBACK_GRACE_S:
                     return Launch(None, f"it listens on 127.0.0.1:{self.setup.port} alone", is_loopback_only=True)
             time.sleep(_POLL_S)
-        pinged = "was not asked" if answer is None else str(answer)
-        return Launch(None, f"was not healthy within {limit_s:g} s (last /ping: {pinged})")
 
     def _ending(self) -> str:
         status = self.container.exit_status()
