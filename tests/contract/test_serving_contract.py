@@ -307,6 +307,18 @@ def test_requests_under_way_are_answered_at_sigterm(start: Starter, tmp_path: Pa
     assert (server.errors, server.temporary) == ("", [])
 
 
+def test_a_worker_that_was_given_up_does_not_stay_at_its_work(start: Starter, tmp_path: Path) -> None:
+    server = start_slow(start, tmp_path, FAULTY.replace("1.5", "600"), SAGEMAKER_MODEL_SERVER_TIMEOUT="1")
+    before = server.family()[4:]
+    assert server.invoke(b"slow", content_type="image/png").status == 500
+    assert server.invoke(picture(), content_type="image/png").status == 200
+    deadline = time.monotonic() + 20
+    while all(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in before):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert server.process.poll() is None
+
+
 def test_a_second_sigterm_does_not_wait(start: Starter, tmp_path: Path) -> None:
     server = start_slow(start, tmp_path, FAULTY.replace("1.5", "60"))
     family = server.family()

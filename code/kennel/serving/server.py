@@ -334,7 +334,7 @@ def _until_told(kind: type[_Told], family: _Family, watch: _Watch, timeout_s: fl
             return message
         family.check(message)
     raise KennelError(
-        f"The model was not loaded within {timeout_s:.0f} s. "
+        f"What serves was not loaded within {timeout_s:.0f} s. "
         "Set SAGEMAKER_STARTUP_TIMEOUT higher, or use a larger instance."
     )
 

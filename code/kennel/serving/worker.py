@@ -10,6 +10,7 @@ shares the model's memory; one that dies is back at once, without loading anythi
 
 import logging
 import os
+import signal
 import sys
 import time
 import traceback
@@ -25,8 +26,11 @@ from kennel.paths import ml_paths
 from kennel.serving.frontend import MODEL, PULSE, WORKER_LIFELINE, WORKER_SOCKET
 from kennel.serving.lifeline import Failed, LifelineWriter, Loaded
 from kennel.serving.pulse import Pulse
+from kennel.serving.settings import read_settings
 
 HANDLER: Final = "kennel.serving.handler"
+# From multi-model-server's time-out to the worker's own end.
+_GRACE_S: Final = 5
 
 
 def main(folder: Path) -> None:
@@ -46,7 +50,7 @@ def main(folder: Path) -> None:
         traceback.print_exc()
         lifeline.tell(Failed(f"Unexpected {type(error).__name__}: {error}", 1))
         sys.exit(1)
-    _let_beat(worker.service, Pulse(folder / PULSE))
+    _let_beat(worker.service, Pulse(folder / PULSE), read_settings().timeout_s + _GRACE_S)
     lifeline.tell(loaded)
     worker.run_server()
 
@@ -67,13 +71,21 @@ def _load(worker: Any) -> Loaded:  # noqa: ANN401  mms has no types
     return Loaded(engine.description, engine.golden, round(time.monotonic() - started, 2))
 
 
-def _let_beat(service: Any, pulse: Pulse) -> None:  # noqa: ANN401  mms has no types
-    """From now on the supervisor can see whether a request is being answered."""
+def _let_beat(service: Any, pulse: Pulse, limit_s: int) -> None:  # noqa: ANN401  mms has no types
+    """From now on the supervisor can see whether a request is being answered.
+
+    limit_s: a worker that takes longer is killed by its alarm. multi-model-server has given it up by then, and has
+    another one; but it would leave this one at its work, and in memory, for ever.
+    """
     predict = service.predict
 
     def predict_with_a_beat(batch: Any) -> Any:  # noqa: ANN401  mms has no types
-        with pulse.beat():
-            return predict(batch)
+        signal.alarm(limit_s)
+        try:
+            with pulse.beat():
+                return predict(batch)
+        finally:
+            signal.alarm(0)
 
     service.predict = predict_with_a_beat
 
