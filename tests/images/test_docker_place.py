@@ -680,3 +680,22 @@ def test_sdk_trains_and_deploys_by_its_tag(client: Client, image: str, monkeypat
     assert container["mounts"][0]["target"] == "/opt/ml/model"
     predictor.delete_model()
     delete(client, "sdk")
+
+
+def test_kennels_own_verbs_take_any_image(client: Client, image: str, make_folder: Callable[..., Path]) -> None:
+    def kennel(*words: str) -> str:
+        environ = {**os.environ, "KENNEL_RUNS": str(client.runs)}
+        done = subprocess.run(
+            [sys.executable, "-m", "kennel.cli", *words], env=environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    folder = str(make_folder())
+    printed = kennel("train", "--data", folder, "--name", "by-verb", "--on", "docker", "--image", image)
+    assert "step=2 loss=0.3333" in printed and "Completed after" in printed
+    assert "ask it:" in kennel("deploy", "by-verb", "--on", "docker", "--image", image)
+    listed = {line.split()[0]: line.split()[1:3] for line in kennel("list").splitlines() if "by-verb" in line}
+    assert listed == {"by-verb": ["Completed", "docker"]}  # the job's line is the last; the endpoint's has its name too
+    assert client.ask("by-verb", b"woof")["Body"] == b"trained model: woof"
+    assert "deleted model by-verb" in kennel("delete", "--endpoint-name", "by-verb", "--on", "docker")

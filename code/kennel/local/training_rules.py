@@ -60,7 +60,7 @@ def _check_stopping(request: Json) -> None:
 
 def _check_resources(resources: Json | None) -> None:
     if not resources or "InstanceType" not in resources or resources.get("InstanceCount", 0) < 1:
-        raise invalid("ResourceConfig needs an InstanceType and an InstanceCount of 1 to run on this machine.")
+        raise invalid("ResourceConfig needs an InstanceType and an InstanceCount of at least 1 to run on this machine.")
 
 
 def _check_channels(request: Json, s3: LocalS3) -> None:

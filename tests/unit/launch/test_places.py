@@ -2,6 +2,7 @@ import datetime
 
 import pytest
 
+from kennel import cli
 from kennel.errors import UserError
 from kennel.launch.cleanup import Listing
 from kennel.launch.places import open_place
@@ -22,3 +23,8 @@ def test_the_table_says_where_each_runs() -> None:
     assert rows[1] == ["up", "InService", "local", "2026-01-02", "03:04:05"]
     assert rows[3] == ["first", "Completed", "docker", "2026-01-02", "03:04:05"]
     assert Listing((), (), {}).table() == "no endpoint\nno training job"
+
+
+def test_the_verb_refuses_an_image_without_docker(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["deploy", "some-job", "--image", "mine:1"]) == 2
+    assert "--image mine:1 needs --on docker" in capsys.readouterr().err
