@@ -15,9 +15,10 @@ from typing import Final
 
 REFUSED: Final = "refused the connection"
 HUNG_UP: Final = "closed the connection without an answer"
-# What Python, Java and JavaScript print when an exception was let through.
+# What Python, Java and JavaScript print when an exception was let through, also inside a JSON string.
 _TRACEBACK: Final = re.compile(
-    rb'Traceback \(most recent call last\)|File "[^"\n]+", line \d+|\bat [\w.$]+\([\w.]+:\d+\)|\bat .*\.js:\d+:\d+'
+    rb'Traceback \(most recent call last\)|File \\?"[^"\n]+", line \d+'
+    rb"|(?:\b|\\t)at [\w.$]+\([\w.]+:\d+\)|\bat .*\.js:\d+:\d+"
 )
 
 
