@@ -1,5 +1,6 @@
 """`kennel conformance` on small trainers with one planted fault each: it must name that fault and no other."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,10 +37,9 @@ def build(docker_engine: docker.DockerClient, base_image: str) -> Iterator[Calla
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(docker_engine: docker.DockerClient) -> Iterator[None]:
-    before = {each.id for each in docker_engine.containers.list(all=True, filters={"label": OWNER_LABEL})}
     yield
-    left = {each.id for each in docker_engine.containers.list(all=True, filters={"label": OWNER_LABEL})} - before
-    assert not left
+    left = docker_engine.containers.list(all=True, filters={"label": OWNER_LABEL}, ignore_removed=True)
+    assert not [each for each in left if f"/{os.getpid()}/" in each.labels[OWNER_LABEL]]
 
 
 def examine(image: str, **options: object) -> ImageReport:
@@ -93,5 +93,11 @@ def test_a_planted_fault_is_the_only_one_named(build: Callable[[str], str], faul
     assert found.remedy
 
 
+def test_hosts_that_do_not_speak_to_each_other_are_named(build: Callable[[str], str]) -> None:
+    found = only_failure(examine(build("trains_apart"), selection=Selection(only=("train.two_hosts",))))
+    assert found.check == "train.two_hosts"
+    assert "each trains by itself" in found.seen
+
+
 def test_every_broken_image_is_tried() -> None:
-    assert {path.parent.name for path in BROKEN.glob("*/train")} | {"crlf"} <= {*FAULTS, "healthy"}
+    assert {path.parent.name for path in BROKEN.glob("*/train")} | {"crlf"} <= {*FAULTS, "healthy", "trains_apart"}

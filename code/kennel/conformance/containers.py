@@ -151,6 +151,21 @@ class RunningContainer:
         """Paths that were added or changed outside the mounts (`docker diff`, without deletions)."""
         return sorted(each["Path"] for each in self._container.diff() or [] if each["Kind"] in (0, 1))
 
+    def network_bytes(self) -> int | None:
+        """Bytes sent and received on its networks so far, loopback apart; None if it has ended or is out of sight.
+
+        Read from the kernel: Docker's own statistics are up to a second old, and gone when a container ends.
+        """
+        process = Path(f"/proc/{self._state()['Pid']}")
+        try:
+            if self.id not in (process / "cgroup").read_text():
+                return None  # a process of this machine that happens to have the number: Docker runs on another
+            devices = [line.partition(":") for line in (process / "net" / "dev").read_text().splitlines()[2:]]
+        except OSError:
+            return None
+        columns = [row.split() for name, _, row in devices if name.strip() != "lo"]
+        return sum(int(row[0]) + int(row[8]) for row in columns)
+
     def address(self, port: int) -> tuple[str, int]:
         """Host and port under which this machine reaches a published port, or an unpublished one of a network."""
         self._container.reload()

@@ -7,6 +7,7 @@ checkpoints as a spot job does: two runs for four checks.
 import json
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,9 @@ _STOPPED: Final = "stopped_training"
 _FAILING: Final = "failing_training"
 _SAME: Final = 0.01
 _AT_ONCE_S: Final = 2.0  # a training that is over that soon after the signal may have been over anyway
+_COUNT_S: Final = 0.05
+# Address resolution alone is a kilobyte or two; the gradients of one step are far more than this.
+_HARDLY_SPOKE_BYTES: Final = 10_000
 _FAILURE_CHARACTERS: Final = 1024
 _GARBAGE_FILES: Final = 200
 _GOES_ON: Final = re.compile(
@@ -209,12 +213,19 @@ def two_hosts(subject: Subject) -> Finding:
     tried = "two hosts, algo-1 and algo-2, on a network of their own"
     if not subject.exercise.distributed:
         return skipped(tried, "the image does not say that it trains on several hosts (label: distributed)")
-    runs = _run_hosts(subject, ("algo-1", "algo-2"))
+    runs, exchanged = _run_hosts(subject, ("algo-1", "algo-2"))
     wrong = {host: run for host, run in runs.items() if not run.is_completed}
     if wrong or not runs["algo-1"].model:
         said = "; ".join(f"{host}: {run.ending()}: {run.last_words(2)}" for host, run in (wrong or runs).items())
         remedy = "rendezvous at the first of `hosts` by name, with retries; bind to network_interface_name"
         return failed(tried, said, "the job fails, or hangs until MaxRuntime", remedy)
+    if exchanged is not None and exchanged < _HARDLY_SPOKE_BYTES:
+        return failed(
+            tried,
+            f"both exit 0, but they exchanged {exchanged} bytes: each trains by itself",
+            "every further instance is paid for and adds nothing",
+            "average gradients over the hosts in resourceconfig.json (torchrun over gloo or NCCL, Horovod)",
+        )
     return _compare_hosts(subject, runs, tried)
 
 
@@ -368,8 +379,8 @@ def _garbage(source: Path, target: Path) -> Path:
     return target
 
 
-def _run_hosts(subject: Subject, hosts: Sequence[str]) -> dict[str, TrainingRun]:
-    """Every host's run; all are started before any is waited for."""
+def _run_hosts(subject: Subject, hosts: Sequence[str]) -> tuple[dict[str, TrainingRun], int | None]:
+    """Every host's run, all started before any is waited for; and the bytes the first exchanged, None if unknown."""
     conditions = ordinary(subject).conditions
     network = subject.containers.network(is_internal=not conditions.has_network)
     job = replace(job_of(subject, conditions), hosts=hosts)
@@ -378,7 +389,19 @@ def _run_hosts(subject: Subject, hosts: Sequence[str]) -> dict[str, TrainingRun]
         ml = lay_out(new_folder(subject, host), job, host=host)
         container = start_host(subject, ml, host=host, network=network)
         started[host] = StartedRun(subject, host, ml, container)
-    return {host: run.wait() for host, run in started.items()}
+    exchanged = _watch_traffic(started[hosts[0]])
+    return {host: run.wait() for host, run in started.items()}, exchanged
+
+
+def _watch_traffic(run: StartedRun) -> int | None:
+    """What a host sent and received until it ended; the count ends with it, so it is read all along."""
+    counted = None
+    deadline = time.monotonic() + run.subject.exercise.timeout_s
+    while run.container.is_running() and time.monotonic() < deadline:
+        now = run.container.network_bytes()
+        counted = counted if now is None else now
+        time.sleep(_COUNT_S)
+    return counted
 
 
 def _compare_hosts(subject: Subject, runs: Mapping[str, TrainingRun], tried: str) -> Finding:
