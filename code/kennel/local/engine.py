@@ -19,7 +19,7 @@ from docker.types import Mount
 from requests.exceptions import RequestException, Timeout
 
 from kennel.local.faults import ApiError, invalid
-from kennel.local.images import OUR_IMAGES, repository
+from kennel.local.images import OUR_IMAGES, TRAIN_IMAGE, repository
 
 LABEL: Final = "kennel.owner"
 # Besides docker-py's own errors, those of the connection under it come through.
@@ -28,7 +28,6 @@ _SOCKET: Final = "unix:///var/run/docker.sock"
 _TIMEOUT_S: Final = 60
 # boto3 waits a minute for the answer to a request whose image is looked for.
 _CHECK_S: Final = 20
-_BUILD: Final = "Build Kennel's images with scripts/build.sh, or get another with: docker pull"
 _IN_CONTAINER: Final = "/kennel"
 
 
@@ -116,7 +115,9 @@ def _architectures(client: Any, image: str) -> set[str]:  # noqa: ANN401  a Dock
     except (ImageNotFound, NotFound):
         pass
     except APIError as error:
-        raise invalid(f"'{image}' is no name of an image: {error.explanation}. {_BUILD} {image}") from error
+        raise invalid(
+            f"'{image}' is no name of an image: {error.explanation}. Kennel's (scripts/build.sh) is {TRAIN_IMAGE}:TAG."
+        ) from error
     # Never asked of Docker Hub: images there that carry our names are somebody else's.
     if "/" not in image and repository(image) in OUR_IMAGES:
         raise _no_image(image, "")
@@ -128,9 +129,14 @@ def _architectures(client: Any, image: str) -> set[str]:  # noqa: ANN401  a Dock
 
 
 def _no_image(image: str, why: str) -> ApiError:
-    known = repository(image) in OUR_IMAGES
-    tagging = f" and name it so: docker tag {repository(image)}:TAG {image}" if known and "/" in image else ""
-    return invalid(f"There is no image '{image}' in the local Docker{why}. {_BUILD} {image}{tagging}")
+    name = repository(image)
+    if name not in OUR_IMAGES:
+        remedy = f"Get it with: docker pull {image} (Kennel's own images are built by scripts/build.sh)"
+    elif "/" in image:
+        remedy = f"Build it with scripts/build.sh, and give it this name too: docker tag {name}:TAG {image}"
+    else:
+        remedy = "Build it with scripts/build.sh; docker images shows what tags there are."
+    return invalid(f"There is no image '{image}' in the local Docker{why}. {remedy}")
 
 
 def user_settings(info: Mapping[str, Any]) -> dict[str, Any]:
