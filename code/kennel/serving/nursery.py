@@ -20,9 +20,9 @@ from typing import Final
 
 from kennel.errors import KennelError
 from kennel.orphans import die_with_parent
+from kennel.serving.engine_choice import choose_engine
 from kennel.serving.frontend import NURSERY_LIFELINE
 from kennel.serving.lifeline import Failed, LifelineWriter, Ready
-from kennel.serving.engine_choice import choose_engine
 
 SOCKET: Final = "nursery.sock"
 _ENGINES: Final = {"torch": "kennel.serving.torch_engine", "onnxruntime": "kennel.serving.onnx_engine"}
