@@ -17,8 +17,10 @@ from moto.server import ThreadedMotoServer
 from registry import LocalRegistry, program, running_registry
 
 from codebuild import Build, load_buildspec, replacing, run_buildspec
+from kennel import cli
 from kennel.delivery.build import read_source
 from kennel.delivery.registry import DOCKER_MANIFEST, Reference, Registry, fetch_manifest
+from kennel.local import daemon
 from needs import absent
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -188,3 +190,56 @@ def test_a_failing_build_is_neither_checked_nor_pushed(first_build: Build, play:
     assert failed.phase("post_build").failed_command == 'test "$CODEBUILD_BUILD_SUCCEEDING" = 1 (exit status 1)'
     assert "scripts/smoke.sh" not in failed.log
     assert '"PUT ' not in registry.log.read_text().removeprefix(before)
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runs folder of its own, whose service and containers are ended afterwards."""
+    folder = tmp_path / "runs"
+    monkeypatch.setenv("KENNEL_RUNS", str(folder))
+    for name in ("AWS_ENDPOINT_URL_SAGEMAKER", "AWS_ENDPOINT_URL_S3"):  # what an earlier test's place has set
+        monkeypatch.delenv(name, raising=False)
+    yield folder
+    daemon.stop(folder)
+
+
+@pytest.mark.photos
+def test_what_was_pushed_trains_and_serves(
+    first_build: Build,
+    registry: LocalRegistry,
+    docker_engine: docker.DockerClient,
+    runs: Path,
+    shared: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Fetched by digest; then real photos and weights, and the same accuracy and answers as a training's own."""
+    references = [first_build.exported[name] for name in ("TRAIN_IMAGE", "SERVE_IMAGE", "SERVE_CPU_IMAGE")]
+    for image in docker_engine.images.list(name="kennel-*"):
+        if any(tag.split(":")[1].startswith("build-") for tag in image.tags):
+            docker_engine.images.remove(image.id, force=True)
+    for reference in references:
+        docker_engine.images.pull(reference, auth_config=registry.login)
+
+    data, weights = shared / "data" / "dogs20", shared / "weights" / "resnet18-half.pth"
+    on = ("--on", "docker", "--image")
+    assert kennel("train", "--data", data, "--name", "dogs", "-p", f"weights={weights}", *on, references[0]) == 0
+    output = runs / "dogs" / "ml" / "output" / "data"
+    assert json.loads((output / "evaluation.json").read_text())["test"]["accuracy"] >= 0.92
+    rows = map(json.loads, (output / "predictions-test.jsonl").read_text().splitlines())
+    expected = {row["path"]: row for row in rows}
+    assert len(expected) == 200
+
+    for reference in references[1:]:
+        endpoint = "cpu" if reference == references[2] else "gpu"
+        assert kennel("deploy", "dogs", "--endpoint-name", endpoint, *on, reference) == 0
+        capsys.readouterr()
+        assert kennel("invoke", endpoint, "--json", *(data / "test" / path for path in expected)) == 0
+        answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        for answer, row in zip(answers, expected.values(), strict=True):
+            assert answer["label"] == row["label"], row
+            assert answer["probability"] == pytest.approx(row["probability"], abs=1e-3), row
+        assert kennel("delete", "--endpoint-name", endpoint) == 0
+
+
+def kennel(*arguments: object) -> int:
+    return cli.main([str(argument) for argument in arguments])
