@@ -178,7 +178,7 @@ def ready(subject: Subject) -> Finding:
     if launch.first is None or launch.last is None or not (main.answers or launch.first.is_refusal):
         return skipped(tried, "no request was answered at all")
     if launch.first.is_success or launch.first.is_refusal:
-        return passed(tried, str(launch.first))
+        return requests.readiness(launch.first, main.server.endpoint.invoke(main.sample))
     return failed(
         tried,
         f"{launch.first}: {launch.first.excerpt()}; answered {launch.last_after_s:.1f} s later",

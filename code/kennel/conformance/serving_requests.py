@@ -22,6 +22,9 @@ _OVERSIZE_BYTES: Final = 8_000_000
 _MAX_ATTRIBUTES: Final = 1024  # characters of custom attributes
 _UNKNOWN_TYPE: Final = "application/x-conformance-unknown"
 _MAX_SLOW_CONNECTIONS: Final = 0.01  # of all
+# A first answer after so long, and so many times slower than a later one, waited for the model.
+_SLOW_FIRST_S: Final = 1.0
+_SLOWER: Final = 10.0
 _BUSY: Final = (429, 503)
 # GET /execution-parameters: what batch transform reads.
 _PARAMETERS: Final[dict[str, tuple[type, ...]]] = {
@@ -47,6 +50,19 @@ class Served(Protocol):
 
 
 # --- one good request ---------------------------------------------------------------------------------------------
+
+
+def readiness(first: Answer, usual: Answer) -> Finding:
+    """The first request is answered; slowly, where it had to wait for the model. usual: the answer to a later one."""
+    tried = "a request right after the first healthy /ping"
+    if first.answer_s < _SLOW_FIRST_S or first.answer_s < _SLOWER * usual.answer_s:
+        return passed(tried, str(first))
+    return warned(
+        tried,
+        f"{first}, a later one after {usual.answer_s:.2f} s: it was healthy before its model was loaded",
+        f"traffic comes to every new instance too early: clients wait, and beyond {MAX_INVOCATION_S:g} s they fail",
+        "answer /ping with 503, or listen later, until the model has answered a request of your own",
+    )
 
 
 def response_type(answer: Answer) -> Finding:
@@ -237,7 +253,7 @@ class Judgement:
     seen: list[str] = field(default_factory=list)
     wrong: list[Finding] = field(default_factory=list)
     deaths: list[str] = field(default_factory=list)
-    tracebacks: list[str] = field(default_factory=list)
+    tracebacks: dict[str, str] = field(default_factory=dict)  # by the bad request's name
 
     @property
     def tried(self) -> str:
@@ -260,7 +276,7 @@ def judge(judgement: Judgement, each: BadInput, answer: Answer, death: str) -> N
     """Adds what came of one. A server that died of it is not blamed for its answer as well."""
     judgement.seen.append(f"{each.name} {answer.status or answer.fault}")
     if answer.has_traceback:
-        judgement.tracebacks.append(f"{each.name}: {answer.excerpt(300)}")
+        judgement.tracebacks[each.name] = answer.excerpt(200)
     if death:
         judgement.deaths.append(f"after {each.tried} it {death}")
     elif finding := _wrong_answer(each, answer):
@@ -295,7 +311,7 @@ def no_traceback(judgement: Judgement) -> Finding:
         return passed(judgement.tried, "no answer shows a traceback")
     return failed(
         judgement.tried,
-        "a traceback for " + "; ".join(judgement.tracebacks),
+        f"a traceback for {', '.join(judgement.tracebacks)}; the first: {next(iter(judgement.tracebacks.values()))}",
         "clients see the server's files and code: ModelError passes 2,048 characters of it on",
         "catch exceptions around the handler; the traceback goes into the log, with an id that the answer names",
     )

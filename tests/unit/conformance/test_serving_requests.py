@@ -123,6 +123,15 @@ def test_a_header_that_confuses_a_server_is_named(
     assert finding.remedy
 
 
+def test_a_first_answer_that_waited_for_the_model_is_a_warning() -> None:
+    usual, first = Answer(200, answer_s=0.02), Answer(200, answer_s=7.5)
+    assert requests.readiness(usual, usual).verdict is Verdict.PASS
+    assert requests.readiness(first, replace(first, answer_s=7.0)).verdict is Verdict.PASS  # it is always slow
+    finding = requests.readiness(first, usual)
+    assert finding.verdict is Verdict.WARN
+    assert "200 after 7.50 s, a later one after 0.02 s" in finding.seen
+
+
 def test_get_invocations_that_answers_is_a_warning(behave: Behave) -> None:
     assert requests.get_invocations(behave(lambda _: Told())).verdict is Verdict.WARN
 
