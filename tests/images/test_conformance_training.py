@@ -93,6 +93,14 @@ def test_a_planted_fault_is_the_only_one_named(build: Callable[[str], str], faul
     assert found.remedy
 
 
+def test_files_written_outside_of_opt_ml_are_warned_of(build: Callable[[str], str]) -> None:
+    report = examine(build("writes_elsewhere"), selection=Selection(only=("train.writes",)))
+    assert report.is_passed, report.table()
+    (found,) = report.findings
+    assert found.verdict is Verdict.WARN
+    assert found.seen == "1: /var/cache/weights/resnet18.pth"
+
+
 def test_hosts_that_do_not_speak_to_each_other_are_named(build: Callable[[str], str]) -> None:
     found = only_failure(examine(build("trains_apart"), selection=Selection(only=("train.two_hosts",))))
     assert found.check == "train.two_hosts"
@@ -100,4 +108,9 @@ def test_hosts_that_do_not_speak_to_each_other_are_named(build: Callable[[str], 
 
 
 def test_every_broken_image_is_tried() -> None:
-    assert {path.parent.name for path in BROKEN.glob("*/train")} | {"crlf"} <= {*FAULTS, "healthy", "trains_apart"}
+    assert {path.parent.name for path in BROKEN.glob("*/train")} | {"crlf"} <= {
+        *FAULTS,
+        "healthy",
+        "trains_apart",
+        "writes_elsewhere",
+    }

@@ -179,26 +179,30 @@ def metrics(subject: Subject) -> Iterator[Finding] | Finding:
 
 def _find_conditions(subject: Subject) -> Ordinary:
     """Runs under the strictest conditions; if that fails, finds the fewest that must be eased."""
-    strict = start_training(subject, "ordinary", conditions=_STRICT).wait()
+    strict = _train(subject, "ordinary", _STRICT)
     if strict.is_completed or strict.exit.is_out_of_memory or strict.exit.was_killed:
         return Ordinary(strict, strict, _STRICT)
     guess = _guess(strict.log)
     if guess is not None:
-        run = start_training(subject, "eased_guess", conditions=_ease(_STRICT, guess)).wait()
+        run = _train(subject, "eased_guess", _ease(_STRICT, guess))
         if run.is_completed:
             return Ordinary(strict, run, _ease(_STRICT, guess), frozenset({guess}))
     return _tighten(subject, strict)
 
 
+def _train(subject: Subject, name: str, conditions: Conditions) -> TrainingRun:
+    return start_training(subject, name, conditions=conditions, is_compared=True).wait()
+
+
 def _tighten(subject: Subject, strict: TrainingRun) -> Ordinary:
     """Everything eased, then strict again one by one wherever that still goes well."""
     conditions = _EASED
-    run = start_training(subject, "eased", conditions=conditions).wait()
+    run = _train(subject, "eased", conditions)
     if not run.is_completed:
         return Ordinary(strict, strict, _STRICT)
     for name in _EASED.__dataclass_fields__:
         stricter = replace(conditions, **{name: getattr(_STRICT, name)})
-        attempt = start_training(subject, f"strict_{name}", conditions=stricter).wait()
+        attempt = _train(subject, f"strict_{name}", stricter)
         if attempt.is_completed:
             conditions, run = stricter, attempt
     blamed = {name for name in _EASED.__dataclass_fields__ if getattr(conditions, name) != getattr(_STRICT, name)}
