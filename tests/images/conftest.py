@@ -13,9 +13,9 @@ from pathlib import Path
 
 import docker
 import pytest
-from built_images import BuiltImages
 from docker.errors import DockerException
 
+from built_images import BuiltImages
 from kennel.delivery.build import read_source
 from needs import absent
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import docker
 import pytest
-from built_images import BuiltImages, run_in
 
+from built_images import BuiltImages, run_in
 from kennel.delivery.build import LIMIT_GB
 from kennel.delivery.layers import read_layers, sharing
 

@@ -14,7 +14,6 @@ import docker
 import pytest
 from docker.errors import ImageNotFound
 from moto.server import ThreadedMotoServer
-from registry import LocalRegistry, program, running_registry
 
 from codebuild import Build, load_buildspec, replacing, run_buildspec
 from kennel import cli
@@ -22,6 +21,7 @@ from kennel.delivery.build import read_source
 from kennel.delivery.registry import DOCKER_MANIFEST, Reference, Registry, fetch_manifest
 from kennel.local import daemon
 from needs import absent
+from registry import LocalRegistry, program, running_registry
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SPEC = load_buildspec((REPOSITORY / "buildspec.yml").read_text())

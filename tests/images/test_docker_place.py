@@ -21,9 +21,9 @@ from typing import Any
 import docker
 import psutil
 import pytest
-import registry
 from botocore.exceptions import ClientError
 
+import registry
 from kennel.errors import UserError
 from kennel.local import daemon
 from kennel.local.remains import holders

@@ -15,7 +15,6 @@ import boto3
 import docker
 import pytest
 from moto.server import ThreadedMotoServer
-from registry import ACCOUNT, TOKEN, USER, LocalRegistry, program, running_registry
 
 from kennel import cli
 from kennel.delivery import push as pushing
@@ -23,6 +22,7 @@ from kennel.delivery.push import Destination, built_image
 from kennel.delivery.registry import OCI_MANIFEST, Reference, Registry, fetch_manifest
 from kennel.errors import KennelError
 from needs import absent
+from registry import ACCOUNT, TOKEN, USER, LocalRegistry, program, running_registry
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MakeImage = Callable[..., str]
