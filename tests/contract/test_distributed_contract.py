@@ -169,11 +169,12 @@ def test_two_hosts_train_the_model_of_one(make_pair: Maker, run_alone: Callable[
 
     assert len(leader.losses()) == len(one.losses()) == 3
     # The final line is at the model's temperature, here 0.1: it shows ten times the difference in the logits.
-    for ours, theirs, tolerance in zip(leader.losses(), one.losses(), (1e-5, 1e-5, 1e-3), strict=True):
-        assert ours == pytest.approx(theirs, rel=tolerance)
-    assert all(
-        torch.allclose(tensor, host.weights()[name], 1e-3, 1e-4) for name, tensor in pair.hosts[0].weights().items()
+    for found, expected, tolerance in zip(leader.losses(), one.losses(), (1e-5, 1e-5, 1e-3), strict=True):
+        assert found == pytest.approx(expected, rel=tolerance)
+    ours, theirs = (
+        torch.cat([each.flatten() for each in each_host.weights().values()]) for each_host in (pair.hosts[0], host)
     )
+    assert (ours - theirs).norm() <= 1e-3 * theirs.norm()
 
     # Only the first host prints, keeps and ships.
     assert other.losses() == []
