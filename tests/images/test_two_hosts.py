@@ -12,10 +12,10 @@ from pathlib import Path
 
 import docker
 import pytest
-from built_images import BuiltImages
 from docker.models.containers import Container
 from docker.models.networks import Network
 
+from built_images import BuiltImages
 from kennel.metrics import read_metrics
 
 SETTINGS = {"weights": "none", "image-size": "32", "batch-size": "7", "patience": "0", "epochs": "2"}
