@@ -39,7 +39,8 @@ class Objective:
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.cross_entropy(
-            logits.float(),  # under bfloat16 autocast too: 8 bits of mantissa are too few for a logarithm
+            # Under bfloat16 autocast too: 8 bits of mantissa are too few for a logarithm.
+            logits.to(torch.promote_types(logits.dtype, torch.float32)),
             targets,
             weight=self.class_weights,
             label_smoothing=self.label_smoothing,

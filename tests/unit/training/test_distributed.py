@@ -4,7 +4,7 @@ import dataclasses
 import multiprocessing
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from kennel.training.checkpoint import CheckpointStore
 from kennel.training.distributed import ALONE, World, joined, share_batch_norm
 from kennel.training.evaluation import score
 from kennel.training.features import eval_features, train_features
-from kennel.training.fit import Fitting, TrainInputs
-from kennel.training.loader import EvalPictures, TrainPictures
+from kennel.training.fit import Fitting, TrainInputs, _objective
+from kennel.training.loader import Batch, EvalPictures, TrainPictures
 from kennel.training.network import build_start
 from kennel.training.stopping import Stopped, StopRequest
 
@@ -146,6 +146,61 @@ def test_two_train_as_one(
         assert torch.equal(tensor, other.state[name]), name
         assert torch.allclose(tensor, alone.state[name], rtol=1e-4, atol=1e-5), name
     assert (leader.files, other.files) == (alone.files, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Doubles:
+    """Training inputs in float64, where rounding is too small to hide a wrong gradient."""
+
+    inputs: Tensor
+    targets: Tensor
+    world: World
+    batch: int = 5
+
+    @property
+    def steps(self) -> int:
+        return -(-len(self) // self.batch)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batches(self, epoch: int, first_step: int) -> Generator[Batch, None, None]:
+        for start in range(first_step * self.batch, len(self), self.batch):
+            indexes = list(range(len(self)))[start : start + self.batch]
+            ours = list(self.world.share(indexes))
+            yield Batch(self.inputs[ours], self.targets[ours], len(indexes), self.world.first(len(indexes)))
+
+
+def _train_in_doubles(world: World, settings: Hyperparameters) -> dict[str, Tensor]:
+    """A network after four large steps, each of three pictures on one rank and two on the other.
+
+    No smaller ones: BatchNorm of two values, which is what the last layers see of two small pictures, multiplies
+    rounding by a hundred thousand, alone too.
+    """
+    start = build_start(settings, classes=3, channels={}, device=CPU)
+    model = start.model.double()
+    share_batch_norm(model, world, CPU)
+    generator = torch.Generator().manual_seed(3)
+    pictures = torch.randn(10, 3, 32, 32, generator=generator, dtype=torch.float64)
+    inputs = Doubles(pictures, torch.randint(3, (10,), generator=generator), world)
+    fitting = Fitting(model, settings, classes=3, pretrained=False, world=world)
+    objective = _objective(settings, inputs.targets, 3, CPU)
+    for epoch in range(2):
+        fitting.progress.epoch, fitting.progress.step = epoch, 0
+        with world.quiet():
+            fitting._train_epoch(inputs, objective, StopRequest())
+    return model.state_dict()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_gradients_of_two_are_those_of_one_but_for_the_last_digits(together: Together, optimizer: str) -> None:
+    settings = dataclasses.replace(WHOLE, lr=0.05 if optimizer == "sgd" else 0.001, optimizer=optimizer)
+    ours, other = together(_train_in_doubles, settings)
+    alone = _train_in_doubles(ALONE, settings)
+    for name, tensor in alone.items():
+        assert torch.equal(ours[name], other[name]), name
+        if tensor.dtype == torch.float64:
+            assert torch.allclose(ours[name], tensor, rtol=1e-9, atol=1e-11), name
 
 
 def _stop_at(world: World, folder: Path, store: Path, told: int, step: int) -> tuple[int, int]:
