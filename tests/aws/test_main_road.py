@@ -27,8 +27,6 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A runs folder of its own; whatever a test started on it has ended afterwards."""
     folder = tmp_path / "runs"
     monkeypatch.setenv("KENNEL_RUNS", str(folder))
-    for name in ("AWS_ENDPOINT_URL_SAGEMAKER", "AWS_ENDPOINT_URL_S3"):  # what an earlier test's place has set
-        monkeypatch.delenv(name, raising=False)
     yield folder
     daemon.stop(folder)
     left = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]

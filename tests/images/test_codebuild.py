@@ -197,8 +197,6 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A runs folder of its own, whose service and containers are ended afterwards."""
     folder = tmp_path / "runs"
     monkeypatch.setenv("KENNEL_RUNS", str(folder))
-    for name in ("AWS_ENDPOINT_URL_SAGEMAKER", "AWS_ENDPOINT_URL_S3"):  # what an earlier test's place has set
-        monkeypatch.delenv(name, raising=False)
     yield folder
     daemon.stop(folder)
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import docker
 import psutil
@@ -335,7 +336,7 @@ def strangers_runs(docker_engine: docker.DockerClient, tmp_path_factory: pytest.
 @pytest.mark.parametrize("tag", ["caller", "image"])
 def test_files_made_by_containers_belong_to_the_caller(image: str, strangers_runs: Path, tag: str) -> None:
     tags = [*ON_DOCKER, {"Key": "kennel:user", "Value": tag}]
-    group = os.stat("/var/run/docker.sock").st_gid
+    group = os.stat(urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")).path).st_gid
     with strangers_service(strangers_runs, group) as client:
         orders = {"look": "1"} if tag == "caller" else {"look": "1", "root": "1"}
         train(client, image, "owned", orders=orders, Tags=tags, CheckpointConfig={"S3Uri": f"s3://{BUCKET}/c"})

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,9 +127,8 @@ def test_two_hosts_end_as_one(start: Starter) -> None:
 
 def test_host_that_is_killed_ends_the_other(start: Starter) -> None:
     pair = start(["algo-1", "algo-2"], {**SETTINGS, "trainable": "all", "epochs": "1000"})
-    for line in pair[0].container.logs(stream=True, follow=True):
-        if line.startswith(b"epoch=1/"):
-            break
+    with closing(pair[0].container.logs(stream=True, follow=True)) as lines:
+        assert any(line.startswith(b"epoch=1/") for line in lines)
     pair[1].container.kill()
     status, log = pair[0].end()
     assert status == 1, log
