@@ -168,8 +168,8 @@ def test_two_hosts_train_the_model_of_one(make_pair: Maker, run_alone: Callable[
     assert leader.status == other.status == one.status == 0, leader.output + other.output + one.output
 
     assert len(leader.losses()) == len(one.losses()) == 3
-    # That gradients are the same is shown in float64 (tests/unit/training/test_distributed.py). Here rounding grows with
-    # each step; two hosts that trained apart would differ in the first digit.
+    # That gradients are the same is shown in float64 (tests/unit/training/test_distributed.py). Here rounding grows
+    # with each step; two hosts that trained apart would differ in the first digit.
     for found, expected in zip(leader.losses(), one.losses(), strict=True):
         assert found == pytest.approx(expected, rel=1e-3)
     ours, theirs = (
