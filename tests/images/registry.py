@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+from moto.server import ThreadedMotoServer
 
 from kennel.delivery.registry import Credentials
 
@@ -65,6 +66,20 @@ def running_registry(folder: Path) -> Iterator[LocalRegistry]:
             process.kill()
             process.wait()
         shutil.rmtree(folder / "storage", ignore_errors=True)  # gigabytes of layers
+
+
+@contextmanager
+def stand_in_for_aws() -> Iterator[str]:
+    """The address of moto's server, empty at the start: what it holds is the whole process's, also after a stop."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    try:
+        urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST"), timeout=30).close()
+        yield url
+    finally:
+        server.stop()
 
 
 def program() -> str | None:

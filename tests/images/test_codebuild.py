@@ -13,7 +13,6 @@ import boto3
 import docker
 import pytest
 from docker.errors import ImageNotFound
-from moto.server import ThreadedMotoServer
 
 from codebuild import Build, load_buildspec, replacing, run_buildspec
 from kennel import cli
@@ -21,7 +20,7 @@ from kennel.delivery.build import read_source
 from kennel.delivery.registry import DOCKER_MANIFEST, Reference, Registry, fetch_manifest
 from kennel.local import daemon
 from needs import absent
-from registry import LocalRegistry, program, running_registry
+from registry import LocalRegistry, program, running_registry, stand_in_for_aws
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SPEC = load_buildspec((REPOSITORY / "buildspec.yml").read_text())
@@ -54,27 +53,24 @@ def commit() -> str:
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory, base_image: str) -> Iterator[Aws]:
     folder = tmp_path_factory.mktemp("docker")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    environment = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-        "AWS_REGION": "eu-west-1",
-    }
-    client = boto3.client(
-        "ecr",
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-        region_name="eu-west-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
-    for name in ("kennel-train", "kennel-serve"):
-        client.create_repository(repositoryName=name)
-    yield Aws(environment | {"DOCKER_CONFIG": str(folder), "KENNEL_BASE_IMAGE": base_image, "TESTS": TESTS}, folder)
-    server.stop()
+    with stand_in_for_aws() as url:
+        environment = {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_REGION": "eu-west-1",
+        }
+        client = boto3.client(
+            "ecr",
+            endpoint_url=url,
+            region_name="eu-west-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        for name in ("kennel-train", "kennel-serve"):
+            client.create_repository(repositoryName=name)
+        yield Aws(environment | {"DOCKER_CONFIG": str(folder), "KENNEL_BASE_IMAGE": base_image, "TESTS": TESTS}, folder)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from typing import Any
 import boto3
 import docker
 import pytest
-from moto.server import ThreadedMotoServer
 
 from kennel import cli
 from kennel.delivery import push as pushing
@@ -22,7 +21,7 @@ from kennel.delivery.push import Destination, built_image
 from kennel.delivery.registry import OCI_MANIFEST, Reference, Registry, fetch_manifest
 from kennel.errors import KennelError
 from needs import absent
-from registry import ACCOUNT, TOKEN, USER, LocalRegistry, program, running_registry
+from registry import ACCOUNT, TOKEN, USER, LocalRegistry, program, running_registry, stand_in_for_aws
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MakeImage = Callable[..., str]
@@ -328,22 +327,19 @@ def test_a_registry_that_wants_a_login_is_named(
 @pytest.fixture
 def ecr(registry: LocalRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """moto's ECR, and the registry in the place of Amazon's: nobody is logged in to it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-        "ECR_REGISTRY": registry.host,
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_REGION", raising=False)
-    (tmp_path / "config.json").unlink()
-    boto3.DEFAULT_SESSION = None
-    yield boto3.client("ecr")
-    server.stop()
+    with stand_in_for_aws() as url:
+        for name, value in {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "ECR_REGISTRY": registry.host,
+        }.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_REGION", raising=False)
+        (tmp_path / "config.json").unlink()
+        boto3.DEFAULT_SESSION = None
+        yield boto3.client("ecr")
 
 
 def test_ecr_is_entered_with_its_token(ecr: Any, registry: LocalRegistry, make_image: MakeImage) -> None:  # noqa: ANN401
