@@ -12,15 +12,18 @@ ALLOWED = {
     "images": set(),
     "dataset": {"images"},
     "model": {"images"},
-    "training": {"images", "dataset", "model"},
+    "debug": set(),
+    "profile": set(),
+    "training": {"images", "dataset", "model", "debug", "profile"},
     "serving": {"images", "model"},
+    "report": {"debug", "profile", "images"},
     "local": set(),
     "launch": {"local"},
     "delivery": set(),
     "conformance": {"dataset", "delivery"},
-    "cli": {"launch", "local", "dataset", "delivery", "conformance"},
+    "cli": {"launch", "local", "dataset", "delivery", "conformance", "debug", "report"},
 }
-WITHOUT_TORCH = ("dataset", "local", "launch", "delivery", "conformance", "cli")
+WITHOUT_TORCH = ("dataset", "report", "local", "launch", "delivery", "conformance", "cli")
 
 
 def imports_of(path: Path) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Watching a training: the hook that saves tensors, the trial that reads them, and the rules that judge them."""
