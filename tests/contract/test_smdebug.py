@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,69 +14,28 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from needs import absent
-
 REPOSITORY = Path(__file__).resolve().parents[2]
-LOCK = REPOSITORY / "docker" / "smdebug" / "requirements.txt"
-REPACK = REPOSITORY / "docker" / "smdebug" / "repack.py"
 SCRIPT = Path(__file__).parent / "scripts" / "hooked_training.py"
 # Import name -> distribution, where they differ.
 DISTRIBUTIONS = {"google": "protobuf", "botocore": "boto3"}
 
 
-@pytest.fixture(scope="module")
-def repacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, made from upstream's as the image's build makes it."""
-    folder = tmp_path_factory.mktemp("smdebug")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    download = subprocess.run(
-        [*pip, "download", "--quiet", "--no-deps", "--require-hashes", "-r", LOCK, "-d", folder],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if download.returncode:
-        # A hash that differs is a failure everywhere; only a package index that cannot be reached is a reason to skip.
-        assert "DO NOT MATCH" not in download.stderr, download.stderr
-        absent("smdebug", f"smdebug's wheel cannot be downloaded: {download.stderr.strip()[-300:]}")
-    (upstream,) = folder.glob("*.whl")
-    made = subprocess.run(
-        [sys.executable, REPACK, upstream, folder / "new"], capture_output=True, text=True, check=True
-    )
-    return Path(made.stdout.strip())
+def requirements() -> list[Requirement]:
+    return [Requirement(line) for line in importlib.metadata.requires("smdebug") or []]
 
 
-@pytest.fixture(scope="module")
-def environment(repacked: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Variables with which this Python finds the wheel, as if it were installed beside all the rest."""
-    target = tmp_path_factory.mktemp("installed")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, repacked]
-    subprocess.run(pip, check=True)
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SM", "SAGEMAKER"))}
-    return kept | {"PYTHONPATH": str(target), "OMP_NUM_THREADS": "1"}
-
-
-def requirements(wheel: Path) -> list[Requirement]:
-    with zipfile.ZipFile(wheel) as archive:
-        metadata = archive.read("smdebug-1.0.34+kennel.1.dist-info/METADATA").decode()
-    return [Requirement(line) for line in re.findall(r"^Requires-Dist: (.*)$", metadata, flags=re.MULTILINE)]
-
-
-def test_its_requirements_are_met_by_what_training_installs(repacked: Path, environment: dict[str, str]) -> None:
-    assert repacked.name == "smdebug-1.0.34+kennel.1-py3-none-any.whl"
-    check = subprocess.run(
-        [sys.executable, "-m", "pip", "check"], env=environment, capture_output=True, text=True, check=False
-    )
+def test_its_requirements_are_met_by_what_training_installs() -> None:
+    check = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
     assert not [line for line in check.stdout.splitlines() if "smdebug" in line or "protobuf" in line], check.stdout
-    for requirement in requirements(repacked):
+    for requirement in requirements():
         assert requirement.specifier.contains(importlib.metadata.version(requirement.name)), requirement
 
 
-def test_the_training_image_installs_all_that_it_requires(repacked: Path) -> None:
+def test_the_training_image_installs_all_that_it_requires() -> None:
     """The image installs the wheel without dependencies, beside what these two locks hold."""
     locks = [(REPOSITORY / "docker" / "requirements" / f"{name}.txt").read_text() for name in ("common", "train")]
     locked = dict(re.findall(r"^([a-z0-9-]+)==([^\s;\\]+)", "\n".join(locks), flags=re.MULTILINE))
-    for requirement in requirements(repacked):
+    for requirement in requirements():
         assert requirement.name in locked, f"{requirement} is in neither lock"
         assert requirement.specifier.contains(locked[requirement.name]), requirement
 
@@ -91,22 +49,23 @@ def third_party_imports(source: str) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
-def test_it_declares_exactly_what_its_imports_need(repacked: Path) -> None:
+def test_it_declares_exactly_what_its_imports_need() -> None:
     """Other frameworks' folders are left out, and the notebooks, which want bokeh."""
     left_out = ("smdebug/tensorflow/", "smdebug/mxnet/", "smdebug/xgboost/", "/notebook_utils/")
-    with zipfile.ZipFile(repacked) as archive:
-        paths = [name for name in archive.namelist() if name.endswith(".py") and not any(x in name for x in left_out)]
-        needed = {name for path in paths for name in third_party_imports(archive.read(path).decode())}
+    files = [file for file in importlib.metadata.files("smdebug") or [] if file.suffix == ".py"]
+    sources = [file.read_text() for file in files if not any(folder in str(file) for folder in left_out)]
+    needed = {name for source in sources for name in third_party_imports(source)}
     needed -= sys.stdlib_module_names | {"smdebug", "torch"}
-    assert {DISTRIBUTIONS.get(name, name) for name in needed} == {each.name for each in requirements(repacked)}
+    assert {DISTRIBUTIONS.get(name, name) for name in needed} == {each.name for each in requirements()}
 
 
 @pytest.fixture(scope="module")
-def facts(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What hooked_training.py says, by key; `rules` is the list of what was said of each."""
     run = subprocess.run(
         [sys.executable, SCRIPT, tmp_path_factory.mktemp("run") / "out"],
-        env=environment,
+        env={key: value for key, value in os.environ.items() if not key.startswith(("SM", "SAGEMAKER"))}
+        | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
