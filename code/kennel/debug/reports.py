@@ -1,0 +1,122 @@
+"""What is known of one rule, as JSON on disk: `runs/<job>/rules/<RuleConfigurationName>.json`, replaced whole.
+
+RuleReport(name="Overfit", rule="Overfit", status="NoIssuesFound", details="...").to_json()
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+IN_PROGRESS: Final = "InProgress"
+NO_ISSUES: Final = "NoIssuesFound"
+ISSUES: Final = "IssuesFound"
+ERROR: Final = "Error"
+STOPPED: Final = "Stopped"
+
+FINDINGS_KEPT: Final = 100
+# DescribeTrainingJob's limit.
+_DETAILS_CHARACTERS: Final = 1024
+NO_DATA: Final = (
+    "ClientError: No debugging data was saved by the training job. Give it a DebugHookConfig, or -p debug=on."
+)
+
+
+@dataclass(frozen=True)
+class RuleReport:
+    """One rule's evaluation so far. `violations` counts all findings, of which the first 100 are kept."""
+
+    name: str
+    rule: str
+    status: str
+    details: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    steps_seen: int = 0
+    steps_needed: int | None = None
+    too_few: bool = False
+    checks: Sequence[Json] = ()
+    findings: Sequence[Json] = ()
+    violations: int = 0
+    datapoints: int = 0
+    meaning: str = ""
+    remedy: str = ""
+
+    def to_json(self) -> Json:
+        """The rule's JSON but for what its actions did. Numbers that JSON cannot hold are strings."""
+        return {
+            "RuleConfigurationName": self.name,
+            "RuleName": self.rule,
+            "kind": "debug",
+            "RuleEvaluationStatus": self.status,
+            "StatusDetails": shorten(self.details),
+            "LastModifiedTime": time.time(),
+            "parameters": {key: plain(value) for key, value in self.parameters.items()},
+            "steps_seen": self.steps_seen,
+            "steps_needed": self.steps_needed,
+            "too_few": self.too_few,
+            "checks": list(self.checks),
+            "findings": [{key: plain(value) for key, value in finding.items()} for finding in self.findings],
+            "violations": self.violations,
+            "datapoints": self.datapoints,
+            "meaning": self.meaning,
+            "remedy": self.remedy,
+            "stop_training": False,
+            "actions": [],
+        }
+
+
+def condition_met(rule: str, step: object) -> str:
+    """The sentence with which AWS says that a rule has fired."""
+    return (
+        f"RuleEvaluationConditionMet: Evaluation of the rule {rule} at step {step} resulted in the condition being met"
+    )
+
+
+def shorten(text: str) -> str:
+    """Within StatusDetails' 1,024 characters."""
+    return text if len(text) <= _DETAILS_CHARACTERS else f"{text[: _DETAILS_CHARACTERS - 3]}..."
+
+
+def plain(value: object) -> object:
+    """A value as JSON holds it: NaN and infinities, which JSON lacks, as "nan", "inf" and "-inf"."""
+    if isinstance(value, (bool, str, type(None))):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    number = getattr(value, "item", lambda: value)()  # a numpy scalar's own Python number
+    if isinstance(number, float) and not math.isfinite(number):
+        return str(number)
+    return number if isinstance(number, (bool, int, float)) else str(value)
+
+
+class RuleFile:
+    """One rule's file, written when something in it has changed."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / f"{name}.json"
+        self._written: Json = {}
+
+    def write(self, content: Json) -> None:
+        """Replaces the file, unless all but LastModifiedTime is as it was."""
+        essence = {key: value for key, value in content.items() if key != "LastModifiedTime"}
+        if essence == self._written:
+            return
+        write_json(self.path, content)
+        self._written = json.loads(json.dumps(essence))
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replaces a file whole: a reader sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
