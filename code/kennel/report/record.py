@@ -11,14 +11,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from kennel.errors import UserError
+from kennel.errors import KennelError, UserError
 from kennel.report.layout import RunLayout
+from kennel.report.learning import best_epoch, history_of_log
+from kennel.report.machine import read_machine
+from kennel.report.timing import read_log_times
+
+if TYPE_CHECKING:
+    from kennel.debug.tensors import Trial
 
 _SPLITS: Final = ("valid", "test")
-_NUMBER: Final = re.compile(r"(\w+)=([-+.\dEe]+|nan|inf|-inf)(?=\s|$)")
-_LOG_END: Final = 40  # lines
 _MAX_JSON_BYTES: Final = 256 * 2**20
 
 
@@ -31,6 +35,7 @@ class RunRecord:
     history: one mapping an epoch. best_epoch: the epoch that was kept, from 1. facts: kennel.json of the hook.
     rules: one mapping a rule (common form); a ProfilerReport's own rules are among them. card: model.json.
     trial: the saved tensors, opened, where there are any.
+    system: as kennel.report.machine gives it. log: (seconds since 1970 or None, line).
     channels: channel -> folder or file on this machine, of those that are here. split: split.json.
     """
 
@@ -47,11 +52,11 @@ class RunRecord:
     timeline: dict[str, Any] = field(default_factory=dict)
     system: dict[str, Any] = field(default_factory=dict)
     card: dict[str, Any] | None = None
-    trial: Any | None = None
+    trial: "Trial | None" = None
     job: dict[str, Any] = field(default_factory=dict)
     split: dict[str, Any] = field(default_factory=dict)
     channels: dict[str, Path] = field(default_factory=dict)
-    log_end: list[str] = field(default_factory=list)
+    log: list[tuple[float | None, str]] = field(default_factory=list)
     source: str = ""
     problems: list[str] = field(default_factory=list)
 
@@ -66,10 +71,10 @@ def read_run(
     layout = RunLayout(folder, unpacked)
     reader = _Reader()
     job = reader.json(layout.job, {}).get("description") or {}
-    card = reader.json(layout.model / "model.json", None)
-    evaluation = reader.json(layout.results / "evaluation.json", None)
+    card = reader.json(layout.model / "model.json", {}) or None
+    evaluation = reader.json(layout.results / "evaluation.json", {}) or None
     log = reader.lines(layout.log)
-    history = reader.json(layout.results / "history.json", None) or history_of_log(log)
+    history = reader.json(layout.results / "history.json", []) or history_of_log(log)
     if not (job or card or evaluation or log or layout.tensors.is_dir() or layout.profiler.is_dir()):
         raise UserError(f"{folder} holds no run: neither job.json, log.txt nor a training's output is there.")
     return RunRecord(
@@ -86,31 +91,16 @@ def read_run(
         rules=_rules(reader, layout),
         facts=reader.json(layout.tensors / "kennel.json", {}),
         timeline=reader.json(layout.profiler / "kennel-timeline.json", {}),
+        system=read_machine(layout.profiler),
         card=card,
+        trial=_trial(layout.tensors, reader),
         job=job,
         split=reader.json(layout.results / "split.json", {}),
         channels=channel_folders(layout.folder, job),
-        log_end=log[-_LOG_END:],
+        log=read_log_times(layout.log, log),
         source=source or str(folder),
         problems=reader.problems,
     )
-
-
-def best_epoch(history: list[dict[str, float]]) -> int | None:
-    """The epoch with the smallest validation loss, which is the one a training keeps."""
-    known = [row for row in history if row.get("valid_loss") is not None and row["valid_loss"] == row["valid_loss"]]
-    return int(min(known, key=lambda row: row["valid_loss"])["epoch"]) if known else None
-
-
-def history_of_log(lines: list[str]) -> list[dict[str, float]]:
-    """The epochs that a log's metric lines tell of: all there is of a training that failed on its way."""
-    found: dict[int, dict[str, float]] = {}
-    for line in lines:
-        match = re.search(r"(?:^|\s)epoch=(\d+)/\d+\s(.*)", line)
-        if match:  # a training that went on from a checkpoint may print an epoch again
-            values = {key: float(value) for key, value in _NUMBER.findall(match[2])}
-            found[int(match[1])] = {"epoch": int(match[1]), **values}
-    return [found[epoch] for epoch in sorted(found)]
 
 
 def channel_folders(folder: Path, job: Mapping[str, Any]) -> dict[str, Path]:
@@ -142,7 +132,7 @@ class _Reader:
         except ValueError as error:
             self.problems.append(f"{path.name} is no JSON ({error}); its numbers are left out")
             return default
-        if default is not None and not isinstance(value, type(default)):
+        if not isinstance(value, type(default)):
             self.problems.append(f"{path.name} holds a {type(value).__name__}; its numbers are left out")
             return default
         return value
@@ -169,6 +159,18 @@ class _Reader:
         except OSError as error:
             self.problems.append(f"{path.name} cannot be read ({error}); it is left out")
             return None
+
+
+def _trial(folder: Path, reader: _Reader) -> "Trial | None":
+    if not any(folder.glob("collections/*")):
+        return None
+    from kennel.debug.tensors import open_trial  # smdebug's import takes seconds
+
+    try:
+        return open_trial(folder)
+    except KennelError as error:
+        reader.problems.append(f"the saved tensors cannot be read ({error}); what they say is left out")
+        return None
 
 
 def _failure(job: Mapping[str, Any], reader: _Reader, layout: RunLayout) -> str | None:
