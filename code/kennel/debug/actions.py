@@ -1,9 +1,9 @@
 """What happens when a rule fires: StopTraining, a command, a webhook; and what stands in for Email and SMS.
 
-    [{"name": "StopTraining"}, {"name": "command", "command": "notify-send fired"}, {"name": "webhook", "url": "https://..."}]
+    [{"name": "StopTraining"}, {"name": "command", "command": "notify-send fired"}, {"name": "webhook", "url": "..."}]
 
-is a rule's action_json as one writes it; what the SDK writes, with backslashes before the quotes, is read too. Email and
-SMS run KENNEL_RULE_COMMAND, or else POST to KENNEL_RULE_WEBHOOK, as this process's environment has them.
+is a rule's action_json as one writes it; what the SDK writes, with backslashes before the quotes, is read too. Email
+and SMS run KENNEL_RULE_COMMAND, or else POST to KENNEL_RULE_WEBHOOK, as this process's environment has them.
 
 A command gets the rule's report as JSON on its standard input, and KENNEL_JOB and KENNEL_RULE; a webhook gets the same
 JSON as a POST. Each action is done once a rule, beside the evaluation, which goes on.

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,7 +81,7 @@ def _read_rule(name: str, given: Mapping[str, str]) -> RuleOrder:
             f"'{_SOURCE}' names. A rule container of one's own is not run here."
         )
     own = {key: value for key, value in given.items() if not _is_reserved(key)}
-    known = () if source or rule not in RULES else RULES[rule].parameter_names()
+    known = () if source or rule not in RULES else _parameter_names(RULES[rule])
     start, end = (_step(own.pop(key, None), key) if key not in known else None for key in ("start_step", "end_step"))
     if start is not None and end is not None and end <= start:
         raise UserError(f"'end_step' is {end}, which is not above 'start_step', {start}: no step would be looked at.")
@@ -95,6 +95,10 @@ def _read_rule(name: str, given: Mapping[str, str]) -> RuleOrder:
         start_step=start or 0,
         end_step=end,
     )
+
+
+def _parameter_names(rule: type[Rule]) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(rule.Parameters))
 
 
 def _strings(parameters: object) -> dict[str, str]:
