@@ -5,7 +5,11 @@ backbone computes features, two of its batches from the third on. It costs these
 """
 
 import contextlib
+import os
+import time
 from typing import TYPE_CHECKING, Any, Final
+
+from kennel.profile.operator_table import PHASE, Unit, describe_unit, trace_events
 
 if TYPE_CHECKING:
     from torch.profiler import profile, record_function
@@ -25,11 +29,11 @@ class OperatorProfile:
         self._profile: profile | None = None
         self._records: list[record_function] = []
         self._kind = ""
-        self._units_left = 0
-        self._began_us = 0.0
+        self._units = self._units_left = 0
+        self._began_us = self._anchor_us = 0.0
         self._steps = self._steps_of_epoch = self._epochs = self._batches = 0
         self._is_done = {"TRAIN": False, "features": False}
-        self._found: dict[str, Any] = {}
+        self._found: dict[str, Unit] = {}
         self._events: list[dict[str, Any]] = []
 
     def begin_epoch(self) -> None:
@@ -54,21 +58,23 @@ class OperatorProfile:
         self._batches += 1
         return not self._is_done["features"] and self._batches > _WARM_BATCHES
 
-    def begin_step(self, now_us: float) -> None:
-        self._begin("TRAIN", _STEPS, now_us)
+    def begin_step(self) -> None:
+        self._begin("TRAIN", _STEPS)
 
-    def begin_batch(self, now_us: float) -> None:
-        self._begin("features", _BATCHES, now_us)
+    def begin_batch(self) -> None:
+        self._begin("features", _BATCHES)
 
     def enter(self, name: str) -> None:
         """A phase begins, while the profiler runs."""
         from torch.profiler import record_function
 
-        record = record_function(f"kennel.{name}")
+        self._anchor_us = self._anchor_us or time.time_ns() / 1e3
+        record = record_function(PHASE + name)
         record.__enter__()  # type: ignore[no-untyped-call]
         self._records.append(record)
 
-    def leave(self, name: str) -> None:
+    def leave(self) -> None:
+        """The phase that was entered last ends."""
         if self._records:
             self._records.pop().__exit__(None, None, None)
 
@@ -83,8 +89,15 @@ class OperatorProfile:
         if not self.is_running or self._profile is None:
             return
         self.is_running = False
-        self._records = []
+        while self._records:
+            self._records.pop().__exit__(None, None, None)
+        wall_us = time.time_ns() / 1e3 - self._began_us
         self._profile.stop()
+        events = list(self._profile.events() or [])  # type: ignore[no-untyped-call]
+        self._profile = None
+        units = max(self._units - self._units_left, 1)
+        self._found[self._kind] = describe_unit(events, kind=self._kind, units=units, wall_us=wall_us)
+        self._events += trace_events(events, anchor_us=self._anchor_us or self._began_us)
 
     def abandon(self) -> None:
         """Ends it all, whatever state it is in."""
@@ -100,15 +113,22 @@ class OperatorProfile:
         return events
 
     def to_json(self) -> dict[str, Any]:
-        return {"operators": [], "flame": []}
+        """`operators`, `flame` and `profiled` of kennel-timeline.json."""
+        return {
+            "operators": [row for unit in self._found.values() for row in unit.operators],
+            "flame": [unit.flame for unit in self._found.values()],
+            "profiled": {kind: unit.units for kind, unit in self._found.items()},
+        }
 
-    def _begin(self, kind: str, units: int, now_us: float) -> None:
+    def _begin(self, kind: str, units: int) -> None:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it writes debugging lines to the log otherwise
         import torch
         from torch.profiler import ProfilerActivity, profile
 
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
-        self._kind, self._units_left, self._began_us = kind, units, now_us
+        self._kind, self._units, self._units_left, self._anchor_us = kind, units, units, 0.0
         self._is_done[kind] = True
         self._profile = profile(activities=activities)
         self._profile.start()
+        self._began_us = time.time_ns() / 1e3
         self.is_running = True

@@ -30,8 +30,9 @@ from kennel.profile.trace_files import TraceWriter
 
 # Phases that keep the time of what runs inside them.
 WHOLE: Final = frozenset({"start", "features", "eval", "checkpoint", "results"})
-# Files are closed this often, as far as steps or phases end in the meantime.
+# Files are written this often, as far as steps or phases end in the meantime; and sooner where an epoch ends.
 _FLUSH_NS: Final = 30 * 10**9
+_SOON_NS: Final = 5 * 10**9
 
 T = TypeVar("T")
 _END: Final = object()
@@ -99,9 +100,13 @@ class Timeline:
 
     def end_epoch(self) -> None:
         """Writes the summary too."""
+        now = time.perf_counter_ns()
         self._waited_since = 0
-        self.tally.end_epoch(time.perf_counter_ns())
-        self._flush()
+        self.tally.end_epoch(now)
+        if now > self._next_flush - _FLUSH_NS + _SOON_NS:
+            self._flush()
+        else:
+            self._guarded(self._summarize)
 
     def close(self) -> None:
         """Writes what is left; may be called more than once."""
@@ -116,7 +121,7 @@ class Timeline:
             if name != "start" and not self._is_started:
                 self._end_start(time.perf_counter_ns())
         if self._operators.is_wanted(self._outer, name):
-            self._profiling(lambda: self._operators.begin_batch(self._epoch_us()))
+            self._profiling(self._operators.begin_batch)
         if self._operators.is_running:
             self._operators.enter(name)
         self._names.append(name)
@@ -144,7 +149,7 @@ class Timeline:
     def _enter_step(self, mode: str, number: int) -> None:
         profiling_ns = 0
         if mode == "TRAIN" and self._operators.is_step_wanted():
-            profiling_ns = self._profiling(lambda: self._operators.begin_step(self._epoch_us()))
+            profiling_ns = self._profiling(self._operators.begin_step)
         self._mode, self._number = mode, number
         self._step_since = self._waited_since + profiling_ns if self._waited_since else time.perf_counter_ns()
         self._waited_since = 0
@@ -164,7 +169,7 @@ class Timeline:
             self._flush()
 
     def _leave_operators(self, name: str) -> None:
-        self._operators.leave(name)
+        self._operators.leave()
         if self._outer == "features" and name == "forward":
             self._profiling(self._operators.end_unit)
 
@@ -183,9 +188,6 @@ class Timeline:
             self._is_started = True
             self.tally.end_start((now + self._clock_ns) / 1e9)
 
-    def _epoch_us(self) -> float:
-        return (time.perf_counter_ns() + self._clock_ns) / 1e3
-
     def _flush(self) -> None:
         self._guarded(self._write)
         self._next_flush = time.perf_counter_ns() + _FLUSH_NS
@@ -193,6 +195,10 @@ class Timeline:
     def _write(self) -> None:
         if not self._is_broken:
             self._writer.flush(self._operators.take_events())
+            self._summarize()
+
+    def _summarize(self) -> None:
+        if not self._is_broken:
             write_summary(self._folder, self.tally, self._operators, dropped=self._writer.dropped)
 
     def _guarded(self, action: Callable[[], None]) -> None:
