@@ -40,7 +40,7 @@ def build_content(record: RunRecord, advice: Sequence[Advice]) -> dict[str, Any]
         "results": {split: _figures(evaluation[split]) for split in ("test", "valid") if evaluation.get(split)},
         "learning": learning.learning(record.history, record.best_epoch),
         "rules": sorted(record.rules, key=_urgency),
-        "time": timing.timing(record.timeline),
+        "time": timing.timing(record.timeline, record.spans),
         "hook": record.facts.get("overhead") or {},
         "system": record.system,
         "answers": _answers(record, classes),

@@ -1,17 +1,16 @@
-"""The machine during a run: SageMaker's own system-metrics files, as the table of AWS's profiler report has them.
+"""The machine during a run, as the table of AWS's profiler report has it, and some consecutive steps in detail."""
 
-A file has one JSON object a line: {"Type", "Name", "Dimension", "Value", "NodeId", "Timestamp" (seconds)}.
-"""
-
-import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-# (Type, Dimension) -> what it is called, and its unit. CPU cores are shown one by one, and together.
+from kennel.profile.readers import Event, Series, read_events, read_system
+from kennel.profile.trace_files import STEP
+
+# (Type, Dimension) -> what it is called, and its unit.
 _NAMES: Final = {
     ("cpu", "CPUUtilization"): ("CPU", "percent"),
     ("cpu", "I/OWaitPercentage"): ("I/O wait", "percent"),
@@ -26,11 +25,10 @@ _RATES: Final = {
     "ReceiveBytesPerSecond": ("Network in", "bytes per second"),
     "TransmitBytesPerSecond": ("Network out", "bytes per second"),
 }
+_ORDER: Final = [name for name, _ in (*_NAMES.values(), *_RATES.values())]
 _POINTS: Final = 240  # of a curve: what a chart of this width can show
-_MAX_SAMPLES: Final = 4_000_000
-_COLUMNS: Final = (("max", 100), ("p99", 99), ("p95", 95), ("p50", 50), ("min", 0))
-
-Key = tuple[str, str, str, str]  # node, type, name, dimension
+_STEPS: Final = 8
+_MAX_SPANS: Final = 600
 
 
 def read_machine(profiler: Path) -> dict[str, Any]:
@@ -39,88 +37,79 @@ def read_machine(profiler: Path) -> dict[str, Any]:
     A metric: {"node", "name", "part", "unit", "samples", "max", "p99", "p95", "p50", "min", "curve": [[seconds since
     the start, mean value], ...]}. part: which core or GPU, "" for all of them together.
     """
-    found: dict[Key, list[tuple[float, float]]] = defaultdict(list)
-    total = 0
-    for key, timestamp, value in _samples(profiler / "system"):
-        found[key].append((timestamp, value))
-        total += 1
-        if total >= _MAX_SAMPLES:
-            break
+    found = [each for each in read_system(profiler) if len(each.values) and _name(each)]
     if not found:
         return {}
-    times = [each[0] for samples in found.values() for each in samples]
-    started, ended = min(times), max(times)
-    series = {**_together(found), **found}
-    metrics = [_metric(key, np.array(samples), started, ended) for key, samples in series.items()]
-    metrics.sort(
-        key=lambda each: (each["node"], _ORDER.index(each["name"]), each["part"] != "", _natural(each["part"]))
-    )
-    return {"started": started, "ended": ended, "samples": total, "metrics": metrics}
-
-
-_ORDER: Final = [name for name, _ in (*_NAMES.values(), *_RATES.values())]
-
-
-def _samples(folder: Path) -> Iterator[tuple[Key, float, float]]:
-    """Lines that cannot be read are left out: the last one of a job that was killed may be cut."""
-    for path in sorted(folder.rglob("*.json")):
-        for line in path.read_text(errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-                key = (str(entry["NodeId"]), str(entry["Type"]), str(entry["Name"]), str(entry.get("Dimension") or ""))
-                timestamp, value = float(entry["Timestamp"]), float(entry["Value"])
-            except (ValueError, KeyError, TypeError):
-                continue
-            if np.isfinite(value) and _name(key) is not None:
-                yield key, timestamp, value
-
-
-def _name(key: Key) -> tuple[str, str] | None:
-    _, kind, name, dimension = key
-    if kind == "network" and dimension not in ("Algorithm", ""):
-        return None  # the platform's own traffic
-    return _NAMES.get((kind, dimension)) or _RATES.get(name)
-
-
-def _together(found: dict[Key, list[tuple[float, float]]]) -> dict[Key, list[tuple[float, float]]]:
-    """The means over the cores, and over the GPUs where there are several, moment by moment."""
-    groups: dict[Key, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for (node, kind, _, dimension), samples in found.items():
-        if kind in ("cpu", "gpu"):
-            for timestamp, value in samples:
-                groups[(node, kind, "", dimension)][round(timestamp, 1)].append(value)
-    return {key: [(at, float(np.mean(values))) for at, values in moments.items()] for key, moments in groups.items()}
-
-
-def _metric(key: Key, samples: Any, started: float, ended: float) -> dict[str, Any]:  # noqa: ANN401  float (N, 2)
-    name, unit = _name(key) or ("", "")
-    node, kind, part, _ = key
-    values = samples[:, 1]
+    started = min(float(each.times[0]) for each in found)
+    metrics = [_metric(each, started) for each in [*_together(found), *found]]
+    metrics.sort(key=lambda metric: (metric["node"], _ORDER.index(metric["name"]), metric["part"] != ""))
     return {
-        "node": node,
-        "name": name,
-        "part": part if kind in ("cpu", "gpu") else "",
-        "unit": unit,
-        "samples": len(values),
-        **{column: float(np.percentile(values, rank)) for column, rank in _COLUMNS},
-        "curve": _curve(samples, started, ended),
+        "started": started,
+        "ended": max(float(each.times[-1]) for each in found),
+        "samples": sum(len(each.values) for each in found),
+        "metrics": metrics,
     }
 
 
-def _curve(samples: Any, started: float, ended: float) -> list[list[float]]:  # noqa: ANN401  float (N, 2)
-    """Means over at most 240 equal stretches of time."""
-    width = max((ended - started) / _POINTS, 0.1)
-    number = ((samples[:, 0] - started) / width).astype(int)
-    return [
-        [
-            round(float(samples[number == each, 0].mean() - started), 3),
-            round(float(samples[number == each, 1].mean()), 3),
-        ]
-        for each in np.unique(number)
-    ]
+def read_spans(profiler: Path) -> list[dict[str, Any]]:
+    """What eight consecutive training steps in the middle of the run were made of.
+
+    A span: {"lane": phase, "step": number, "from_ms", "to_ms", "duration_ms"}, counted from the first step's begin.
+    """
+    events = read_events(profiler)
+    steps = [event for event in events if event.name == f"{STEP}TRAIN"]
+    if not steps:
+        return []
+    middle = max(0, min(len(steps) // 2, len(steps) - _STEPS))
+    shown = steps[middle : middle + _STEPS]
+    begin, end = shown[0].began, shown[-1].began + shown[-1].seconds
+    inside = [each for each in events if begin <= each.began <= end and not each.name.startswith(STEP)]
+    return [_span(event, shown, begin) for event in inside[:_MAX_SPANS]]
 
 
-def _natural(part: str) -> tuple[str, int]:
-    """cpu2 before cpu10."""
-    digits = "".join(letter for letter in part if letter.isdigit())
-    return part.rstrip("0123456789"), int(digits or 0)
+def _span(event: Event, steps: Sequence[Event], begin: float) -> dict[str, Any]:
+    numbers = [step.step for step in steps if step.began <= event.began]
+    from_ms, duration_ms = (event.began - begin) * 1e3, event.seconds * 1e3
+    return {
+        "lane": event.name,
+        "step": numbers[-1] if numbers else None,
+        "from_ms": from_ms,
+        "to_ms": from_ms + duration_ms,
+        "duration_ms": duration_ms,
+    }
+
+
+def _name(series: Series) -> tuple[str, str] | None:
+    if series.kind == "network" and series.dimension not in ("Algorithm", ""):
+        return None  # the platform's own traffic
+    return _NAMES.get((series.kind, series.dimension)) or _RATES.get(series.name)
+
+
+def _together(found: Sequence[Series]) -> list[Series]:
+    """The means over the cores, and over the GPUs, moment by moment."""
+    groups: dict[tuple[str, str, str], list[Series]] = defaultdict(list)
+    for each in found:
+        if each.kind in ("cpu", "gpu"):
+            groups[(each.kind, each.dimension, each.node)].append(each)
+    means = []
+    for (kind, dimension, node), members in groups.items():
+        samples = min(len(each.values) for each in members)
+        values = np.mean([each.values[:samples] for each in members], axis=0)
+        means.append(Series(kind, "", dimension, node, members[0].times[:samples], values))
+    return means
+
+
+def _metric(series: Series, started: float) -> dict[str, Any]:
+    name, unit = _name(series) or ("", "")
+    curve = series.downsampled(_POINTS)
+    return {
+        "node": series.node,
+        "name": name,
+        "part": series.name if series.kind in ("cpu", "gpu") else "",
+        "unit": unit,
+        "samples": len(series.values),
+        **series.statistics(),
+        "curve": [
+            [round(at - started, 3), round(mean, 3)] for at, mean in zip(curve["time"], curve["mean"], strict=True)
+        ],
+    }

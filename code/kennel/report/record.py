@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kennel.errors import KennelError, UserError
+from kennel.profile.readers import read_timeline
 from kennel.report.layout import RunLayout
 from kennel.report.learning import best_epoch, history_of_log
-from kennel.report.machine import read_machine
+from kennel.report.machine import read_machine, read_spans
 from kennel.report.timing import read_log_times
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class RunRecord:
     history: one mapping an epoch. best_epoch: the epoch that was kept, from 1. facts: kennel.json of the hook.
     rules: one mapping a rule (common form); a ProfilerReport's own rules are among them. card: model.json.
     trial: the saved tensors, opened, where there are any.
-    system: as kennel.report.machine gives it. log: (seconds since 1970 or None, line).
+    system, spans: as kennel.report.machine gives them. log: (seconds since 1970 or None, line).
     channels: channel -> folder or file on this machine, of those that are here. split: split.json.
     """
 
@@ -54,6 +55,7 @@ class RunRecord:
     card: dict[str, Any] | None = None
     trial: "Trial | None" = None
     job: dict[str, Any] = field(default_factory=dict)
+    spans: list[dict[str, Any]] = field(default_factory=list)
     split: dict[str, Any] = field(default_factory=dict)
     channels: dict[str, Path] = field(default_factory=dict)
     log: list[tuple[float | None, str]] = field(default_factory=list)
@@ -90,8 +92,9 @@ def read_run(
         },
         rules=_rules(reader, layout),
         facts=reader.json(layout.tensors / "kennel.json", {}),
-        timeline=reader.json(layout.profiler / "kennel-timeline.json", {}),
+        timeline=read_timeline(layout.profiler),
         system=read_machine(layout.profiler),
+        spans=read_spans(layout.profiler),
         card=card,
         trial=_trial(layout.tensors, reader),
         job=job,

@@ -50,7 +50,7 @@ def job_facts(
     return facts
 
 
-def timing(timeline: Mapping[str, Any]) -> dict[str, Any]:
+def timing(timeline: Mapping[str, Any], spans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Phases, epochs, steps, operators and the flame, from kennel-timeline.json; {} where there is none."""
     if not timeline:
         return {}
@@ -66,7 +66,10 @@ def timing(timeline: Mapping[str, Any]) -> dict[str, Any]:
         "steps": [
             {"mode": mode, **values} for mode, values in (timeline.get("steps") or {}).items() if values.get("count")
         ],
+        "within": timeline.get("within") or {},
         "readers": timeline.get("readers"),
+        "overhead_s": timeline.get("overhead_s"),
+        "spans": list(spans),
         "operators": operators[:_OPERATORS],
         "flame": flame_boxes(timeline.get("flame") or []),
     }
