@@ -11,24 +11,76 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from kennel.debug.rules.activations import DeadRelu, SaturatedActivation
 from kennel.debug.rules.base import Check, Finding, Rule, TrialLike
+from kennel.debug.rules.classes import ClassImbalance, Confusion
 from kennel.debug.rules.gradients import VanishingGradient
+from kennel.debug.rules.initialization import PoorWeightInitialization
 from kennel.debug.rules.losses import LossNotDecreasing
+from kennel.debug.rules.overfitting import Overfit, Overtraining
 from kennel.debug.rules.parameters import parse
+from kennel.debug.rules.stalled import StalledTrainingRule
+from kennel.debug.rules.tensors import AllZero, ExplodingTensor, TensorVariance, UnchangedTensor
+from kennel.debug.rules.weights import WeightUpdateRatio
 from kennel.errors import UserError
 
 __all__ = ["RECOMMENDED", "RULES", "Check", "Finding", "Rule", "TrialLike", "build_rule"]
 
 RULES: Final[Mapping[str, type[Rule]]] = MappingProxyType(
-    {rule.name: rule for rule in (LossNotDecreasing, VanishingGradient)}
+    {
+        rule.name: rule
+        for rule in (
+            LossNotDecreasing,
+            VanishingGradient,
+            ExplodingTensor,
+            Overfit,
+            Overtraining,
+            PoorWeightInitialization,
+            DeadRelu,
+            SaturatedActivation,
+            WeightUpdateRatio,
+            AllZero,
+            UnchangedTensor,
+            ClassImbalance,
+            StalledTrainingRule,
+            TensorVariance,
+            Confusion,
+        )
+    }
 )
 
-# Rule -> parameters. Iterated as a tuple of names, or asked for the parameters of one.
+# Rule -> parameters, the reason above each. Iterated, it is the names. Left out: Overtraining (a training that is flat
+# in its last epochs is done, not ill; Overfit speaks when it gets worse), SaturatedActivation (no torchvision network
+# has a tanh, and the sigmoids of squeeze-and-excitation are meant to saturate), AllZero and TensorVariance (which
+# tensor may be zero or wide depends on the tensor), Confusion (batches are too small; the report shows the matrix).
 RECOMMENDED: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
-        # A zero-initialised head gives the layers below it no gradient at the first step, hence three in a row;
-        # biases before BatchNorm never have any, hence weights only.
-        "VanishingGradient": {"tensor_regex": r"^gradient.*weight$", "patience": "3", "min_loss_percent": "2"},
+        # Against the first loss, not the one ten steps back: batches are noisy, and cosine's last epochs are flat.
+        # 1 % below guessing at one of three validations is little; a rise by half of both losses is divergence.
+        "LossNotDecreasing": {
+            "reference": "start",
+            "patience": "3",
+            "diff_percent": "1",
+            "increase_threshold_percent": "50",
+        },
+        # A zero-initialised head gives the layers below it no gradient at the first step, hence three in a row; biases
+        # before BatchNorm never have any, hence weights; and a loss that is nearly gone takes its gradients with it.
+        "VanishingGradient": {"tensor_regex": "^gradient.*weight$", "patience": "3", "min_loss_percent": "2"},
+        "ExplodingTensor": {},
+        # 10 % apart is every training that works. It is overfitting when the validation loss goes up again.
+        "Overfit": {"per": "pass", "rise_percent": "15", "patience": "2"},
+        # Batches make the loss of ten steps noise; a zero-initialised head blocks the first step's gradients below it.
+        "PoorWeightInitialization": {"steps": "100", "patience": "50", "skip_steps": "1"},
+        "DeadRelu": {},
+        # Heads start at zero, so their first ratio is infinite; and one step without an update may be the last of
+        # cosine.
+        "WeightUpdateRatio": {"skip_zero_start": "True", "patience": "3"},
+        # Five losses that are the same to the fifth digit, over both modes: the answer does not depend on the pictures.
+        "UnchangedTensor": {"collection_names": "losses", "num_steps": "5"},
+        # Early mispredictions are no fault, and 500 labels of 133 classes are four each; the report has recall by
+        # class.
+        "ClassImbalance": {"threshold_misprediction": "1", "samples_per_class": "50", "mode": "TRAIN"},
+        "StalledTrainingRule": {},
     }
 )
 

@@ -5,24 +5,30 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from kennel.debug.rules.base import Finding, Rule, TrialLike
+from kennel.debug.rules.beginning import Beginning, fallen_percent
 from kennel.debug.rules.parameters import Patterns, parameter
-from kennel.debug.rules.reading import Point, Series, choose, loss_names
+from kennel.debug.rules.reading import Point, Series, choose, loss_names, mode_of
 from kennel.debug.rules.words import number
 
 MODES = ("EVAL", "TRAIN", "GLOBAL")  # the order in which AWS's guide looks for a loss
-MOSTLY_ZERO = 1e-12  # a loss below this cannot be divided by
 
 
 class LossNotDecreasing(Rule):
     """Every `num_steps`: the loss against that of the newest saved step at least `num_steps` back.
 
     Fires when it has fallen by less than `diff_percent` (or not at all), or risen by more than
-    `increase_threshold_percent`, which is a case of the first and is named as such.
+    `increase_threshold_percent`, which is a case of the first and is named as such. With our `reference` start it is
+    compared with the beginning instead; see kennel.debug.rules.beginning.
     """
 
     @dataclass(frozen=True)
     class Parameters:
-        """AWS's. mode None is AWS's order: the first of EVAL, TRAIN, GLOBAL of which there are losses."""
+        """AWS's, and two of ours. mode None is AWS's order: the first of EVAL, TRAIN, GLOBAL that has losses.
+
+        reference: "step" as AWS; "start" compares with the first loss of the training (then diff_percent is asked of
+        the mean of a validation, and increase_threshold_percent is measured from the best one).
+        patience: checks in a row that must fail.
+        """
 
         collection_names: tuple[str, ...] = parameter(())
         tensor_regex: Patterns = parameter(Patterns())
@@ -31,6 +37,8 @@ class LossNotDecreasing(Rule):
         diff_percent: float = parameter(0.1, low=0, high=100)
         increase_threshold_percent: float = parameter(5.0, low=0, high=100)
         mode: str | None = parameter(None, choices=MODES)
+        reference: str = parameter("step", choices=("step", "start"))
+        patience: int = parameter(1, low=1)
 
     parameters: Parameters
     name = "LossNotDecreasing"
@@ -49,25 +57,38 @@ class LossNotDecreasing(Rule):
         super().__init__(parameters)
         self._series = Series()
         self._checked: dict[tuple[str, str], int] = {}  # (tensor, mode) -> step of the last check
+        self._failed: dict[tuple[str, str], int] = {}  # (tensor, mode) -> checks in a row that failed
+        self._beginning = Beginning(
+            window=parameters.num_steps,
+            fall_percent=parameters.diff_percent,
+            rise_percent=parameters.increase_threshold_percent,
+            patience=parameters.patience,
+            mode=parameters.mode,
+        )
 
     def check(self, trial: TrialLike, step: int) -> list[Finding]:
-        self._series.read(trial, self._names(trial), step)
-        found = []
-        for name, points in self._series.points.items():
-            if points and points[-1].step == step:
-                self._see(step)
-                found += self._judge(name, points)
-        return found
+        new = self._series.read(trial, self._names(trial), step)
+        if new and new[-1].step == step:
+            self._see(step)
+        if self.parameters.reference == "start":
+            found = [finding for point in new for finding in self._beginning.add(point)]
+            return [each for each in found if mode_of(trial, step) == (each.mode, each.step)]
+        newest = [(name, points) for name, points in self._series.points.items() if points and points[-1].step == step]
+        return [finding for name, points in newest for finding in self._judge(name, points)]
 
     @property
     def too_few(self) -> bool:
+        if self.parameters.reference == "start":
+            return self._beginning.too_few
         return not self._checked
 
     def account(self) -> str:
+        looked = f"looked at {self.steps_seen} steps"
         if not self.too_few:
-            return f"looked at {self.steps_seen} steps"
-        num_steps = self.parameters.num_steps
-        return f"looked at {self.steps_seen} steps, needs two that are {num_steps} apart: nothing can be said"
+            return looked
+        if self.parameters.reference == "start":
+            return f"{looked}, {self._beginning.needs()}: nothing can be said"
+        return f"{looked}, needs two that are {self.parameters.num_steps} apart: nothing can be said"
 
     def _names(self, trial: TrialLike) -> list[str]:
         given = self.parameters
@@ -94,7 +115,8 @@ class LossNotDecreasing(Rule):
         self._checked[name, mode] = now
         then, before = earlier[-1]
         finding = self._compare(name, mode, (then, before), (now, value))
-        return [finding] if finding else []
+        self._failed[name, mode] = self._failed.get((name, mode), 0) + 1 if finding else 0
+        return [finding] if finding and self._failed[name, mode] >= self.parameters.patience else []
 
     def _compare(self, name: str, mode: str, then: tuple[int, float], now: tuple[int, float]) -> Finding | None:
         fall = fallen_percent(then[1], now[1])
@@ -111,10 +133,3 @@ class LossNotDecreasing(Rule):
             f"{limit} that {'may be' if has_risen else 'are asked for'}."
         )
         return Finding(now[0], mode, name, "decrease of the loss, %", fall, bound, message)
-
-
-def fallen_percent(before: float, now: float) -> float:
-    """By how many % of its size the loss has fallen; negative where it has risen, NaN where either is none."""
-    if not math.isfinite(before) or not math.isfinite(now):
-        return math.nan
-    return 100.0 * (before - now) / max(abs(before), MOSTLY_ZERO)
