@@ -83,6 +83,19 @@ def train(arguments: argparse.Namespace) -> int:
     return _report_training(follow.follow_training(job.name, place))
 
 
+def report(arguments: argparse.Namespace) -> None:
+    from kennel.launch.places import runs_folder
+    from kennel.report import command
+
+    command.run(
+        arguments.run_name,
+        runs=runs_folder(),
+        output=arguments.output,
+        data=arguments.data,
+        is_opened=arguments.open,
+    )
+
+
 def deploy(arguments: argparse.Namespace) -> int:
     from kennel.launch import cleanup, follow, jobs
     from kennel.launch.places import open_place
@@ -281,6 +294,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _add_data_verbs(verbs)
     _add_job_verbs(verbs)
+    _add_report_verb(verbs)
     _add_endpoint_verbs(verbs)
     _add_local_verbs(verbs)
     _add_image_verbs(verbs)
@@ -344,6 +358,18 @@ def _add_job_verbs(verbs: Any) -> None:  # noqa: ANN401
         "--resume", metavar="JOB", help="go on from the checkpoint of a stopped job, with the same settings"
     )
     _add_place(verb, image="that trains")
+
+
+def _add_report_verb(verbs: Any) -> None:  # noqa: ANN401
+    verb = _add_verb(verbs, "report", report, "writes one page on a run: what to change first, and all the numbers")
+    verb.add_argument(
+        "run_name", metavar="NAME", help="a run, its folder, or a SageMaker job's output: s3://bucket/prefix/job-name"
+    )
+    verb.add_argument("--open", action="store_true", help="open the page in a browser")
+    verb.add_argument("--output", type=Path, metavar="FILE", help="the page (runs/NAME/report.html)")
+    verb.add_argument(
+        "--data", type=Path, metavar="DIR", help="the pictures, if they are not where training found them"
+    )
 
 
 def _add_endpoint_verbs(verbs: Any) -> None:  # noqa: ANN401

@@ -29,12 +29,12 @@ def confusion_chart(answers: Mapping[str, Any]) -> list[Chart]:
     names = alt.param(name="names", value=[_short(name) for name in classes])
     axis: dict[str, Any] = {
         "tickMinStep": 1, "tickCount": len(classes), "labelExpr": "names[datum.value] || ''", "title": None,
-        "grid": False, "labelFontSize": 11 if len(classes) < 60 else 8, "labelLimit": 130, "labelOverlap": "greedy",
+        "grid": True, "labelFontSize": 11 if len(classes) < 60 else 8, "labelLimit": 130, "labelOverlap": "greedy",
         "domain": False, "ticks": False,
     }  # fmt: skip
     chart = (
         alt.Chart(data(cells))
-        .mark_rect(clip=True)
+        .mark_rect(clip=True, stroke="var(--paper)", strokeWidth=0.6)
         .encode(
             x=alt.X(
                 "x:Q", scale=alt.Scale(domain=ends, nice=False), axis=alt.Axis(**axis, labelAngle=-90, orient="bottom")
@@ -83,7 +83,7 @@ def _reliability(split: str, found: Mapping[str, Any]) -> Chart:
     ]
     bins = alt.Chart(data(found["bins"]))
     bars = bins.mark_bar(fillOpacity=0.25, color="var(--c1)", clip=True).encode(
-        x=alt.X("from:Q", scale=whole, axis=axis, title="confidence"), x2="to:Q",
+        x=alt.X("from:Q", scale=whole, axis=axis, title="confidence"), x2="to:Q", y2=alt.datum(0),
         y=alt.Y("accuracy:Q", scale=whole, axis=axis, title="accuracy"), tooltip=tips,
     )  # fmt: skip
     points = bins.mark_point(color="var(--c2)", opacity=1).encode(

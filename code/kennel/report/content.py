@@ -39,7 +39,7 @@ def build_content(record: RunRecord, advice: Sequence[Advice]) -> dict[str, Any]
         "verdict": [_advice(each) for each in sorted(advice, key=_severity)],
         "results": {split: _figures(evaluation[split]) for split in ("test", "valid") if evaluation.get(split)},
         "learning": learning.learning(record.history, record.best_epoch),
-        "rules": sorted(record.rules, key=_urgency),
+        "rules": [_rule(each) for each in sorted(record.rules, key=_urgency)],
         "time": timing.timing(record.timeline, record.spans),
         "hook": record.facts.get("overhead") or {},
         "system": record.system,
@@ -69,6 +69,26 @@ def _urgency(rule: Mapping[str, Any]) -> tuple[int, str]:
     status = str(rule.get("RuleEvaluationStatus"))
     place = 4 if rule.get("too_few") and status == "NoIssuesFound" else _FIRST.get(status, 3)
     return place, str(rule.get("RuleConfigurationName") or rule.get("RuleName"))
+
+
+def _rule(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """The rule with every member that the page asks for."""
+    texts = ("RuleName", "RuleConfigurationName", "RuleEvaluationStatus", "StatusDetails", "meaning", "remedy")
+    numbers = ("steps_seen", "steps_needed", "violations", "datapoints")
+    lists = {
+        "checks": ("name", "outcome", "detail"),
+        "findings": ("step", "mode", "tensor", "measure", "value", "threshold", "message"),
+        "actions": ("name", "outcome"),
+    }
+    return {
+        **{name: rule.get(name) for name in (*texts, *numbers)},
+        "too_few": bool(rule.get("too_few")),
+        "parameters": rule.get("parameters") or {},
+        **{
+            name: [{member: each.get(member) for member in members} for each in rule.get(name) or []]
+            for name, members in lists.items()
+        },
+    }
 
 
 def _advice(advice: Advice) -> dict[str, Any]:

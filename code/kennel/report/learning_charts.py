@@ -38,10 +38,14 @@ def _curves(learning: Mapping[str, Any], kind: str, title: str, form: str) -> li
                 "epoch:Q",
                 axis=alt.Axis(tickMinStep=1, format="d", grid=False),
                 title="epoch",
-                scale=alt.Scale(nice=False),
+                scale=alt.Scale(nice=False, padding=10),
             ),
             y=alt.Y("value:Q", title=None, scale=scale, axis=axis),
-            color=alt.Color("split:N", scale=colours(["training", "validation"])),
+            color=alt.Color(
+                "split:N",
+                scale=colours(["training", "validation"]),
+                legend=alt.Legend(offset=30 if learning["kept_epoch"] else 8),
+            ),
             tooltip=[alt.Tooltip("epoch:Q"), alt.Tooltip("split:N"), alt.Tooltip("value:Q", title=kind, format=form)],
         )
         .add_params(zoom("x"))
@@ -81,8 +85,8 @@ def _epoch_marks(learning: Mapping[str, Any]) -> list[Any]:
         texts.append(
             alt.Chart(data([mark]))
             .mark_text(
-                align="right" if is_left else "left", dx=-5 if is_left else 5, baseline="top", color="var(--muted)"
+                align="right" if is_left else "left", dx=3 if is_left else -3, baseline="bottom", color="var(--muted)"
             )
-            .encode(x="epoch:Q", y=alt.value(2 + 14 * place), text="what:N")
+            .encode(x="epoch:Q", y=alt.value(-3 - 12 * place), text="what:N")
         )
     return [rule, *texts]

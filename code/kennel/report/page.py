@@ -44,7 +44,7 @@ _SPLITS: Final = {"test": "test", "valid": "validation"}
 def write_report(
     record: RunRecord, advice: Sequence[Advice], *, output: Path, data: Path | None = None
 ) -> dict[str, Any]:
-    """Writes the page, and report.json beside it; returns what the latter holds.
+    """Writes the page, and report.json (its name, with .json) beside it; returns what the latter holds.
 
     output: the page. data: where the pictures lie, if they are not where the training found them. Raises OSError.
     """
@@ -52,8 +52,8 @@ def write_report(
     roots = [data] if data else []
     thumbnails = make_thumbnails(shown_pictures(content), roots, record.channels)
     output.parent.mkdir(parents=True, exist_ok=True)
-    _replace(output.with_name("report.json"), json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
-    _replace(output, render(content, thumbnails))
+    _replace(output.with_suffix(".json"), json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
+    _replace(output, render(content, thumbnails, json_name=output.with_suffix(".json").name))
     return content
 
 
@@ -65,15 +65,15 @@ def shown_pictures(content: Mapping[str, Any]) -> Iterator[Key]:
         yield picture["split"], picture["path"]
 
 
-def render(content: Mapping[str, Any], thumbnails: Thumbnails) -> str:
-    """The page."""
+def render(content: Mapping[str, Any], thumbnails: Thumbnails, *, json_name: str = "report.json") -> str:
+    """The page. json_name: of the file with its numbers, beside it."""
     charts = make_charts(content)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.globals["n"] = functools.partial(show_number, content)
     environment.filters.update(_FILTERS)
-    sections = [each for each in _SECTIONS]
+    sections = list(_SECTIONS)
     if content["failure"] or content["log_end"]:
         sections.insert(0, ("failure", "How it ended"))
     return environment.get_template("report.html").render(
@@ -82,6 +82,7 @@ def render(content: Mapping[str, Any], thumbnails: Thumbnails) -> str:
         specs=_script_json({name: chart.spec for name, chart in charts.items()}),
         thumbnails=thumbnails,
         sections=sections,
+        json_name=json_name,
         style=Markup((_TEMPLATES / "style.css").read_text()),  # noqa: S704  a file of ours
         script=Markup((_TEMPLATES / "page.js").read_text()),  # noqa: S704  a file of ours
         vega=_vega(),

@@ -19,7 +19,7 @@ def part_chart(parts: Sequence[Mapping[str, Any]]) -> list[Chart]:
         alt.Chart(data([{**each, "order": place} for place, each in enumerate(parts)]))
         .mark_bar(height=20)
         .encode(
-            x=alt.X("seconds:Q", title="seconds", axis=alt.Axis(grid=False), scale=alt.Scale(nice=False)),
+            x=alt.X("seconds:Q", title="seconds", axis=alt.Axis(grid=False, tickCount=8), scale=alt.Scale(nice=False)),
             color=alt.Color("part:N", scale=colours(names)),
             order=alt.Order("order:O"),
             tooltip=["part:N", alt.Tooltip("seconds:Q", format=",.2f"), alt.Tooltip("share:Q", format=".1%")],
@@ -162,7 +162,7 @@ def _system_chart(name: str, metrics: Sequence[Mapping[str, Any]]) -> Chart:
     is_share = metrics[0]["unit"] == "percent"
     axis = alt.Axis(format="~g" if is_share else "~s", tickCount=4)
     base = alt.Chart(data(points)).encode(
-        x=alt.X("s:Q", title="seconds", axis=alt.Axis(grid=False), scale=alt.Scale(nice=False)),
+        x=alt.X("s:Q", title="seconds", axis=alt.Axis(grid=False, tickCount=8), scale=alt.Scale(nice=False)),
         y=alt.Y(
             "value:Q",
             title=metrics[0]["unit"],

@@ -14,6 +14,7 @@ from kennel.report.learning import history_line_epoch
 _MAX_DEPTH: Final = 12
 _MIN_SHARE: Final = 0.002  # of a flame's width: narrower boxes cannot be seen
 _OPERATORS: Final = 60
+_OPERATOR: Final = ("name", "phase", "calls", "self_cpu_ms", "cpu_ms", "cuda_ms")
 
 
 def job_facts(
@@ -70,7 +71,7 @@ def timing(timeline: Mapping[str, Any], spans: Sequence[Mapping[str, Any]]) -> d
         "readers": timeline.get("readers"),
         "overhead_s": timeline.get("overhead_s"),
         "spans": list(spans),
-        "operators": operators[:_OPERATORS],
+        "operators": [{name: each.get(name) for name in _OPERATOR} for each in operators[:_OPERATORS]],
         "flame": flame_boxes(timeline.get("flame") or []),
     }
 

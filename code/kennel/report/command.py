@@ -1,0 +1,40 @@
+"""What `kennel report` does: reads a run, judges it, writes the page, and says where it is."""
+
+import webbrowser
+from pathlib import Path
+
+from kennel.errors import UserError
+from kennel.report.page import write_report
+from kennel.report.sources import open_run
+
+
+def run(source: str, *, runs: Path, output: Path | None, data: Path | None, is_opened: bool) -> Path:
+    """Writes the page of the run and prints its path; returns it.
+
+    runs: the runs folder. output: the page, else report.html in the run's own folder; what is in S3 gets one by its
+    name in the runs folder. Raises UserError, and ContractError for archives that cannot be read.
+    """
+    if data is not None and not data.is_dir():
+        raise UserError(
+            f"--data {data} is no folder. Name the one with train/, valid/ and test/, or with class folders."
+        )
+    with open_run(source, runs=runs) as record:
+        page = output or _folder(record.source, record.name, runs) / "report.html"
+        if page.suffix != ".html":
+            raise UserError(f"--output {page} is no .html file. The numbers go beside it, as .json.")
+        try:
+            content = write_report(record, [], output=page, data=data)
+        except OSError as error:
+            raise UserError(f"{page} cannot be written ({error}). Name another file: --output FILE.html") from error
+    for number, advice in enumerate(content["verdict"][:3], start=1):
+        print(f"{number}. {advice['title']}: {advice['change']}")
+    for problem in record.problems:
+        print(f"note: {problem}")
+    print(f"report: {page.absolute()}\n  its numbers: {page.absolute().with_suffix('.json')}")
+    if is_opened and not webbrowser.open(page.absolute().as_uri()):
+        print("no browser was found to open it with")
+    return page
+
+
+def _folder(source: str, name: str, runs: Path) -> Path:
+    return runs / name if source.startswith("s3://") else Path(source)
