@@ -178,7 +178,7 @@ class ActionRunner:
             "KENNEL_ACTION": action.name,
             "KENNEL_ENDPOINT": action.parameters.get("endpoint", ""),
         }
-        program = subprocess.Popen(  # noqa: S603  the user's own command, on the user's own machine
+        program = subprocess.Popen(
             ["/bin/sh", "-c", command],
             env=environ,
             stdin=subprocess.PIPE,

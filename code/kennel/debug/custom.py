@@ -31,6 +31,7 @@ from kennel.debug.configuration import RuleOrder
 from kennel.debug.orders import Orders
 from kennel.debug.publishing import Publisher
 from kennel.debug.reports import (
+    END_FILE,
     ERROR,
     FINDINGS_KEPT,
     IN_PROGRESS,
@@ -41,13 +42,13 @@ from kennel.debug.reports import (
     Json,
     RuleReport,
     condition_met,
+    has_tensors,
 )
 from kennel.debug.stopping import StopSignal, TimeIsUp
 from kennel.errors import KennelError, UserError
 
 POLL_S: Final = 1.0
 _WRITE_EVERY_S: Final = 1.0
-_END_FILE: Final = "training_job_end.ts"
 _MEANING: Final = "A rule of your own: what it means is written in its file."
 
 
@@ -171,8 +172,8 @@ class CustomEvaluation:
         """Whether anything was saved; create_trial itself would wait without end."""
         folder = self._orders.tensors
         while True:
-            ended = (folder / _END_FILE).exists()
-            if any((folder / "collections").rglob("*_collections.json")):
+            ended = (folder / END_FILE).exists()
+            if has_tensors(folder):
                 return True
             if ended or self._stop.is_wanted:
                 return False
@@ -228,12 +229,11 @@ class CustomEvaluation:
         elif self._last_step < self._order.start_step:
             self._status, self._details = ERROR, NO_DATA
         else:
-            self._status, self._details = NO_ISSUES, f"{self._looked()}; the rule did not fire"
+            self._status, self._details = NO_ISSUES, self._looked() + ("; the rule did not fire" if self._steps else "")
 
     def _looked(self) -> str:
         if not self._steps:
-            reason = f": {self._missing}" if self._missing else ""
-            return f"no step that it could look at{reason}"
+            return f"looked at 0 steps: nothing can be said. {self._missing}".rstrip()
         return f"looked at {len(self._steps)} saved steps, {self._steps[0]} to {self._steps[-1]}"
 
     def _fail(self, reason: str) -> None:

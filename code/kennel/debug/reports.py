@@ -20,6 +20,8 @@ ISSUES: Final = "IssuesFound"
 ERROR: Final = "Error"
 STOPPED: Final = "Stopped"
 
+# The platform writes it into the tensors' folder when the program has ended; smdebug's readers look for it too.
+END_FILE: Final = "training_job_end.ts"
 FINDINGS_KEPT: Final = 100
 # DescribeTrainingJob's limit.
 _DETAILS_CHARACTERS: Final = 1024
@@ -93,6 +95,11 @@ def plain(value: object) -> object:
     if isinstance(number, float) and not math.isfinite(number):
         return str(number)
     return number if isinstance(number, (bool, int, float)) else str(value)
+
+
+def has_tensors(folder: Path) -> bool:
+    """Whether smdebug can open a trial there; of one that is not there yet it would wait for this file without end."""
+    return any((folder / "collections").rglob("*_collections.json"))
 
 
 class RuleFile:

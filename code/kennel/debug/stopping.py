@@ -20,6 +20,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self._wanted = threading.Event()
+        self._is_installed = False
 
     @property
     def is_wanted(self) -> bool:
@@ -27,6 +28,7 @@ class StopSignal:
 
     def install(self) -> None:
         """From now on SIGTERM is heard, by the main thread."""
+        self._is_installed = True
         signal.signal(signal.SIGTERM, self._hear)
         signal.signal(signal.SIGALRM, _raise)
 
@@ -36,8 +38,9 @@ class StopSignal:
 
     def forget(self) -> None:
         """What is left to do is short and must not be interrupted."""
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        if self._is_installed:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if not self._wanted.is_set():

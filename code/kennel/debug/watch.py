@@ -21,7 +21,7 @@ from kennel.debug.configuration import RuleOrder
 from kennel.debug.evaluate import Evaluation
 from kennel.debug.orders import Orders, read_orders
 from kennel.debug.publishing import Publisher
-from kennel.debug.reports import ERROR, IN_PROGRESS, STOPPED, RuleReport
+from kennel.debug.reports import END_FILE, ERROR, IN_PROGRESS, STOPPED, RuleReport, has_tensors
 from kennel.debug.stopping import GRACE_S, StopSignal, TimeIsUp
 from kennel.errors import KennelError
 
@@ -90,14 +90,14 @@ class Watch:
 
     def _refresh(self) -> bool:
         """Reads what was saved since; whether the training had ended before it was read."""
-        from kennel.debug.tensors import END_FILE, open_trial  # takes seconds: smdebug imports torch
-
         is_complete = (self._orders.tensors / END_FILE).exists()
         try:
-            if self._trial is None:
-                self._trial = open_trial(self._orders.tensors)
-            else:
+            if self._trial is not None:
                 self._trial.refresh()
+            elif has_tensors(self._orders.tensors):
+                from kennel.debug.tensors import open_trial  # takes seconds: smdebug imports torch
+
+                self._trial = open_trial(self._orders.tensors)
             self._trouble = ""
         except KennelError as error:  # perhaps a file that is just being written: asked again
             self._trouble = str(error)
