@@ -1,0 +1,192 @@
+"""A rule over a profiler folder, and what is written of it: Kennel's rule JSON, and SageMaker's result files.
+
+evaluate_profiler(Path("runs/first/ml/output/profiler"), "StepOutlier", {"stddev": "3"})["findings"]
+"""
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from kennel.errors import KennelError
+from kennel.profile.readers import EventLog, SystemLog, read_timeline
+from kennel.profile.rules import REPORT, build_rules
+from kennel.profile.rules.base import Evidence, Finding, Judgement, Rule
+
+Json = dict[str, Any]
+IN_PROGRESS: Final = "InProgress"
+NO_ISSUES: Final = "NoIssuesFound"
+ISSUES: Final = "IssuesFound"
+ERROR: Final = "Error"
+STOPPED: Final = "Stopped"
+FINDINGS_KEPT: Final = 100
+_DETAILS_CHARACTERS: Final = 1024
+_NEVER_FIRING: Final = ("OverallSystemUsage", "OverallFrameworkMetrics")
+
+
+class Folder:
+    """A profiler folder that grows: `evidence` reads what is new."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._system, self._events = folder, SystemLog(folder), EventLog(folder)
+
+    def evidence(self, *, is_over: bool) -> Evidence:
+        """All that is known by now."""
+        self._system.refresh()
+        self._events.refresh()
+        return Evidence(self._system.series(), self._events.events(), read_timeline(self._folder), is_over, time.time())
+
+
+def evaluate_profiler(folder: Path, rule_name: str, parameters: Mapping[str, str], *, name: str | None = None) -> Json:
+    """The rule JSON of a training that is over. name: the RuleConfigurationName. Raises UserError as build_rule."""
+    rules = build_rules(rule_name, parameters)
+    return describe(rules, Folder(folder).evidence(is_over=True), rule_name=rule_name, name=name or rule_name)[0]
+
+
+def describe(
+    rules: list[Rule], evidence: Evidence, *, rule_name: str, name: str, stopped: bool = False
+) -> tuple[Json, dict[str, Json]]:
+    """The rule JSON of a configuration, and SageMaker's result by rule. stopped: nothing more will be looked at."""
+    judged = [(rule, rule.judge(evidence)) for rule in rules]
+    contents = [_rule_json(rule, judgement, evidence, name=name, stopped=stopped) for rule, judgement in judged]
+    results = {rule.name: aws_result(rule, judgement) for rule, judgement in judged}
+    if rule_name != REPORT:
+        return contents[0], results
+    return _report_json(contents, name=name), results
+
+
+def failed(rule_name: str, name: str, error: KennelError | Exception) -> Json:
+    """The rule JSON of a rule that could not be evaluated."""
+    said = str(error) if isinstance(error, KennelError) else f"InternalServerError: {type(error).__name__}: {error}"
+    return _base(rule_name, name, ERROR, said)
+
+
+def aws_result(rule: Rule, judgement: Judgement) -> Json:
+    """What SageMaker's rule containers write."""
+    parameters = "".join(f"{key}:{value}\n" for key, value in dataclasses.asdict(rule.parameters).items())
+    return {
+        "RuleTriggered": len(judgement.findings),
+        "Violations": len(judgement.findings),
+        "Details": _plain(judgement.details),
+        "Datapoints": judgement.datapoints,
+        "RuleParameters": parameters,
+    }
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replaces a file whole: a reader sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _rule_json(rule: Rule, judgement: Judgement, evidence: Evidence, *, name: str, stopped: bool) -> Json:
+    status = _status(judgement, evidence, stopped=stopped)
+    said = judgement.account
+    if judgement.findings:
+        said = f"{_condition_met(rule.name)}: {judgement.findings[0].message}; {judgement.account}"
+    return _base(rule.name, name, status, said) | {
+        "parameters": {key: _plain(value) for key, value in dataclasses.asdict(rule.parameters).items()},
+        "steps_seen": judgement.seen,
+        "steps_needed": judgement.needed,
+        "too_few": judgement.too_few,
+        "checks": [dataclasses.asdict(check) for check in judgement.checks],
+        "findings": [_finding_json(finding) for finding in judgement.findings[:FINDINGS_KEPT]],
+        "violations": len(judgement.findings),
+        "datapoints": judgement.datapoints,
+        "meaning": rule.meaning,
+        "remedy": rule.remedy,
+        "details": _plain(judgement.details),
+    }
+
+
+def _report_json(rules: list[Json], *, name: str) -> Json:
+    """ProfilerReport's own: the sum of its rules."""
+    judging = [rule for rule in rules if rule["RuleName"] not in _NEVER_FIRING]
+    fired = [rule["RuleName"] for rule in judging if rule["findings"]]
+    silent = [rule["RuleName"] for rule in judging if rule["too_few"]]
+    said = f"fired: {', '.join(fired)}" if fired else f"none of {len(judging)} rules fired"
+    said += f"; too little was seen for: {', '.join(silent)}" if silent else ""
+    states = {rule["RuleEvaluationStatus"] for rule in rules}
+    status = next((each for each in (ISSUES, STOPPED, IN_PROGRESS) if each in states), NO_ISSUES)
+    return _base(REPORT, name, status, said) | {
+        "parameters": {
+            f"{rule['RuleName']}_{key}": value for rule in rules for key, value in rule["parameters"].items()
+        },
+        "steps_seen": max(rule["steps_seen"] for rule in rules),
+        "too_few": len(silent) == len(judging),
+        "findings": [finding for rule in rules for finding in rule["findings"]][:FINDINGS_KEPT],
+        "violations": sum(rule["violations"] for rule in rules),
+        "datapoints": max(rule["datapoints"] for rule in rules),
+        "meaning": "All of the profiler's rules over one training.",
+        "remedy": " ".join(dict.fromkeys(rule["remedy"] for rule in rules if rule["findings"])),
+        "rules": rules,
+    }
+
+
+def _base(rule_name: str, name: str, status: str, details: str) -> Json:
+    """Every key that a rule JSON has."""
+    return {
+        "RuleConfigurationName": name,
+        "RuleName": rule_name,
+        "kind": "profiler",
+        "RuleEvaluationStatus": status,
+        "StatusDetails": details if len(details) <= _DETAILS_CHARACTERS else details[: _DETAILS_CHARACTERS - 3] + "...",
+        "LastModifiedTime": time.time(),
+        "parameters": {},
+        "steps_seen": 0,
+        "steps_needed": None,
+        "too_few": False,
+        "checks": [],
+        "findings": [],
+        "violations": 0,
+        "datapoints": 0,
+        "meaning": "",
+        "remedy": "",
+        "stop_training": False,
+        "actions": [],
+    }
+
+
+def _status(judgement: Judgement, evidence: Evidence, *, stopped: bool) -> str:
+    if judgement.findings:
+        return ISSUES
+    if evidence.is_over:
+        return NO_ISSUES
+    return STOPPED if stopped else IN_PROGRESS
+
+
+def _condition_met(rule: str) -> str:
+    return f"RuleEvaluationConditionMet: Evaluation of the rule {rule} resulted in the condition being met"
+
+
+def _finding_json(finding: Finding) -> Json:
+    return {
+        "step": finding.step,
+        "mode": finding.mode,
+        "tensor": finding.subject,
+        "measure": finding.measure,
+        "value": _plain(finding.value),
+        "threshold": _plain(finding.threshold),
+        "message": finding.message,
+    }
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  whatever JSON may hold
+    """NaN and infinities, which JSON lacks, as strings; numpy's numbers as Python's."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, (bool, str, type(None))):
+        return value
+    number = value.item() if hasattr(value, "item") else value
+    return str(number) if isinstance(number, float) and not math.isfinite(number) else number
