@@ -1,11 +1,14 @@
 """The confusion matrix and the reliability curve."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import altair as alt
 
 from kennel.report.drawing import Chart, data, draw, zoom
+
+
+_MANY: Final = 25  # classes: too many to write the images into the cells; grid lines help instead
 
 
 def confusion_chart(answers: Mapping[str, Any]) -> list[Chart]:
@@ -29,10 +32,10 @@ def confusion_chart(answers: Mapping[str, Any]) -> list[Chart]:
     names = alt.param(name="names", value=[_short(name) for name in classes])
     axis: dict[str, Any] = {
         "tickMinStep": 1, "tickCount": len(classes), "labelExpr": "names[datum.value] || ''", "title": None,
-        "grid": True, "labelFontSize": 11 if len(classes) < 60 else 8, "labelLimit": 130, "labelOverlap": "greedy",
+        "grid": len(classes) >= _MANY, "labelFontSize": 11 if len(classes) < 60 else 8, "labelLimit": 130, "labelOverlap": "greedy",
         "domain": False, "ticks": False,
     }  # fmt: skip
-    chart = (
+    rects = (
         alt.Chart(data(cells))
         .mark_rect(clip=True, stroke="var(--paper)", strokeWidth=0.6)
         .encode(
@@ -51,12 +54,19 @@ def confusion_chart(answers: Mapping[str, Any]) -> list[Chart]:
                 alt.Tooltip("share:Q", format=".1%", title="of the class"),
             ],
         )
-        .add_params(names, zoom("x", "y"))
-        .properties(width="container", height=side)
+        .add_params(zoom("x", "y"))
     )
+    counts = [] if len(classes) >= _MANY else [_counts(cells)]
+    chart = alt.layer(rects, *counts).add_params(names).properties(width="container", height=side)
     wrong = confusion["images"] - answers["right"]
     said = f"Confusion matrix: {len(classes)} classes, {confusion['images']} images, {wrong} of them off the diagonal."
     return [draw("confusion", "Rows are what a picture is, columns what was answered", said, chart)]
+
+
+def _counts(cells: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """The images of each cell, in its middle."""
+    middles = [{"x": each["x"] + 0.5, "y": each["y"] + 0.5, "images": each["images"]} for each in cells]
+    return alt.Chart(data(middles)).mark_text(clip=True).encode(x="x:Q", y="y:Q", text="images:Q")
 
 
 def _short(name: str) -> str:

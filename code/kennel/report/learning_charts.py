@@ -29,7 +29,7 @@ def _curves(learning: Mapping[str, Any], kind: str, title: str, form: str) -> li
     values = [each["value"] for each in points]
     is_log = kind == "loss" and min(values) > 0 and max(values) / min(values) > _LOG_RATIO
     scale = alt.Scale(type="log") if is_log else alt.Scale(zero=False, nice=True)
-    axis = alt.Axis(format="%" if kind == "accuracy" else "~g", tickCount=6)
+    axis = alt.Axis(format="%" if kind == "accuracy" else "~f", tickCount=6)
     lines = (
         alt.Chart(data(points))
         .mark_line(point=True)
@@ -85,7 +85,11 @@ def _epoch_marks(learning: Mapping[str, Any]) -> list[Any]:
         texts.append(
             alt.Chart(data([mark]))
             .mark_text(
-                align="right" if is_left else "left", dx=3 if is_left else -3, baseline="bottom", color="var(--muted)"
+                align="right" if is_left else "left",
+                dx=3 if is_left else -3,
+                baseline="bottom",
+                clip=False,
+                color="var(--muted)",
             )
             .encode(x="epoch:Q", y=alt.value(-3 - 12 * place), text="what:N")
         )

@@ -128,7 +128,7 @@ def _general(value: float) -> str:
 
 
 _FORMATS: Final = {
-    "percent": lambda value: f"{value * 100:.1f} %",
+    "percent": lambda value: f"{value * 100:.1f}\u00a0%",
     "number": _general,
     "whole": lambda value: f"{value:,.0f}",
     "seconds": lambda value: f"{value:,.2f}" if value >= 0.1 else f"{value:.3g}",

@@ -49,7 +49,7 @@ def _phase_chart(phases: Sequence[Mapping[str, Any]], names: Sequence[str]) -> l
         y=alt.Y(
             "phase:N", sort=list(names), title=None, axis=alt.Axis(ticks=False, domain=False, labelColor="var(--ink)")
         ),
-        x=alt.X("seconds:Q", title="seconds"),
+        x=alt.X("seconds:Q", title="seconds", axis=alt.Axis(tickCount=5)),
         tooltip=["phase:N", alt.Tooltip("seconds:Q", format=",.3f"), alt.Tooltip("share:Q", format=".1%")],
     )
     bars = base.mark_bar(height={"band": 0.7}).encode(color=alt.Color("phase:N", scale=colours(names), legend=None))
@@ -126,7 +126,7 @@ def _flame(time: Mapping[str, Any]) -> list[Chart]:
     if not boxes:
         return []
     base = alt.Chart(data(boxes)).encode(
-        x=alt.X("from_ms:Q", title="ms", axis=alt.Axis(grid=False), scale=alt.Scale(nice=False)),
+        x=alt.X("from_ms:Q", title="ms", axis=alt.Axis(grid=False, tickCount=10), scale=alt.Scale(nice=False)),
         y=alt.Y("depth:O", axis=None),
         tooltip=["name:N", alt.Tooltip("ms:Q", format=",.3f"), alt.Tooltip("share:Q", format=".1%")],
     )
@@ -154,35 +154,37 @@ def system_charts(system: Mapping[str, Any]) -> list[Chart]:
 def _system_chart(name: str, metrics: Sequence[Mapping[str, Any]]) -> Chart:
     """All together in colour, cores and GPUs one by one in grey behind it."""
     nodes = list(dict.fromkeys(each["node"] for each in metrics))
+    parts = [each for each in metrics if each["part"]][:_CORES]
+    whole = [each for each in metrics if not each["part"]]
+    legend = alt.Legend() if len(nodes) > 1 else None
+    node = alt.Color("node:N", scale=colours(nodes), legend=legend)
+    layers = [_lines(parts).mark_line(strokeWidth=0.8, opacity=0.6, color=OTHER)] if parts else []
+    layers.append(_lines(whole).mark_line().encode(color=node).add_params(zoom("x")))
+    chart = alt.layer(*layers).properties(width="container", height=120)
+    said = "; ".join(f"{each['node']} p95 {each['p95']:.4g}, p50 {each['p50']:.4g}" for each in whole)
+    return draw(f"system-{_slug(name)}", name, f"{name}, {metrics[0]['unit']}, over time: {said}.", chart)
+
+
+def _lines(metrics: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """Curves of one unit, without their mark."""
     points = [
         {"s": at, "value": value, "node": each["node"], "part": each["part"] or "all"}
-        for each in [each for each in metrics if each["part"]][:_CORES] + [each for each in metrics if not each["part"]]
+        for each in metrics
         for at, value in each["curve"]
     ]
     is_share = metrics[0]["unit"] == "percent"
-    axis = alt.Axis(format="~g" if is_share else "~s", tickCount=4)
-    base = alt.Chart(data(points)).encode(
-        x=alt.X("s:Q", title="seconds", axis=alt.Axis(grid=False, tickCount=8), scale=alt.Scale(nice=False)),
+    scale = alt.Scale(domain=[0, 100]) if is_share else alt.Scale(zero=True)
+    return alt.Chart(data(points)).encode(
+        x=alt.X("s:Q", title="seconds", axis=alt.Axis(grid=False), scale=alt.Scale(nice=False)),
         y=alt.Y(
             "value:Q",
             title=metrics[0]["unit"],
-            axis=axis,
-            scale=alt.Scale(domain=[0, 100]) if is_share else alt.Undefined,
+            axis=alt.Axis(format="~f" if is_share else "~s", tickCount=4),
+            scale=scale,
         ),
         detail=["node:N", "part:N"],
         tooltip=["node:N", "part:N", alt.Tooltip("s:Q", format=".1f"), alt.Tooltip("value:Q", format=",.4~g")],
     )
-    legend = alt.Legend() if len(nodes) > 1 else None
-    whole = (
-        base.transform_filter("datum.part == 'all'")
-        .mark_line()
-        .encode(color=alt.Color("node:N", scale=colours(nodes), legend=legend))
-    )
-    parts = base.transform_filter("datum.part != 'all'").mark_line(strokeWidth=0.8, opacity=0.6, color=OTHER)
-    chart = alt.layer(parts, whole.add_params(zoom("x"))).properties(width="container", height=120)
-    total = [each for each in metrics if not each["part"]] or list(metrics)
-    said = "; ".join(f"{each['node']} p95 {each['p95']:.4g}, p50 {each['p50']:.4g}" for each in total)
-    return draw(f"system-{_slug(name)}", name, f"{name}, {metrics[0]['unit']}, over time: {said}.", chart)
 
 
 def _slug(name: str) -> str:
