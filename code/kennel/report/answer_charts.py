@@ -7,7 +7,6 @@ import altair as alt
 
 from kennel.report.drawing import Chart, data, draw, zoom
 
-
 _MANY: Final = 25  # classes: too many to write the images into the cells; grid lines help instead
 
 
@@ -32,7 +31,8 @@ def confusion_chart(answers: Mapping[str, Any]) -> list[Chart]:
     names = alt.param(name="names", value=[_short(name) for name in classes])
     axis: dict[str, Any] = {
         "tickMinStep": 1, "tickCount": len(classes), "labelExpr": "names[datum.value] || ''", "title": None,
-        "grid": len(classes) >= _MANY, "labelFontSize": 11 if len(classes) < 60 else 8, "labelLimit": 130, "labelOverlap": "greedy",
+        "grid": len(classes) >= _MANY, "labelFontSize": 11 if len(classes) < 60 else 8, "labelLimit": 130,
+        "labelOverlap": "greedy",
         "domain": False, "ticks": False,
     }  # fmt: skip
     rects = (
@@ -63,7 +63,7 @@ def confusion_chart(answers: Mapping[str, Any]) -> list[Chart]:
     return [draw("confusion", "Rows are what a picture is, columns what was answered", said, chart)]
 
 
-def _counts(cells: Sequence[Mapping[str, Any]]) -> alt.Chart:
+def _counts(cells: Sequence[Mapping[str, Any]]) -> Any:  # noqa: ANN401  a chart
     """The images of each cell, in its middle."""
     middles = [{"x": each["x"] + 0.5, "y": each["y"] + 0.5, "images": each["images"]} for each in cells]
     return alt.Chart(data(middles)).mark_text(clip=True).encode(x="x:Q", y="y:Q", text="images:Q")
