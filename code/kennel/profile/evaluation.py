@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from kennel.errors import KennelError
 from kennel.profile.readers import EventLog, SystemLog, read_timeline
-from kennel.profile.rules import REPORT, build_rules
+from kennel.profile.rules import REPORT, RULES, build_rules
 from kennel.profile.rules.base import Evidence, Finding, Judgement, Rule
 
 Json = dict[str, Any]
@@ -113,8 +113,11 @@ def _report_json(rules: list[Json], *, name: str) -> Json:
     judging = [rule for rule in rules if rule["RuleName"] not in _NEVER_FIRING]
     fired = [rule["RuleName"] for rule in judging if rule["findings"]]
     silent = [rule["RuleName"] for rule in judging if rule["too_few"]]
+    without = [rule for rule in silent if RULES[rule].is_about_gpus]
+    few = [rule for rule in silent if rule not in without]
     said = f"fired: {', '.join(fired)}" if fired else f"none of {len(judging)} rules fired"
-    said += f"; too little was seen for: {', '.join(silent)}" if silent else ""
+    said += f"; too little was seen for {', '.join(few)}" if few else ""
+    said += f"; no GPU, or too few samples of one, for {', '.join(without)}" if without else ""
     states = {rule["RuleEvaluationStatus"] for rule in rules}
     status = next((each for each in (ISSUES, STOPPED, IN_PROGRESS) if each in states), NO_ISSUES)
     return _base(REPORT, name, status, said) | {

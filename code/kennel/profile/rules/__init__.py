@@ -1,7 +1,7 @@
-"""The profiler's rules by their AWS names, with AWS's parameters; results in AWS's form and in Kennel's.
+"""The profiler's rules by their AWS names, with AWS's parameters (kennel.profile.evaluation runs them over a folder).
 
 build_rule("CPUBottleneck", {"threshold": "40"})          # strings, as SageMaker sends them
-evaluate_profiler(folder, "ProfilerReport", {"CPUBottleneck_threshold": "40"})     # a rule JSON
+build_rules("ProfilerReport", {"CPUBottleneck_threshold": "40"})
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ def build_rule(name: str, given: Mapping[str, str]) -> Rule:
 
 
 def build_rules(name: str, given: Mapping[str, str]) -> list[Rule]:
-    """The rule; of ProfilerReport every rule, with the parameters written `<Rule>_<parameter>`. Raises as build_rule."""
+    """The rule; of ProfilerReport all rules, with parameters written `<Rule>_<parameter>`. Raises as build_rule."""
     if name != REPORT:
         return [build_rule(name, given)]
     parts: dict[str, dict[str, str]] = {rule: {} for rule in RULES}

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a training. timeline: kennel-timeline.json. is_over: whether it has ended. now: epoch seconds."""
+    """What is known of a training. timeline: kennel-timeline.json. is_over: it has ended. now: epoch seconds."""
 
     series: Sequence[Series] = ()
     events: Sequence[Event] = ()
@@ -102,6 +102,8 @@ class Judgement:
     @property
     def account(self) -> str:
         """How much was looked at, in a sentence."""
+        if not self.seen and self.remark:
+            return f"{self.remark}: nothing can be said"
         looked = f"looked at {self.seen} {self.unit if self.seen != 1 else self.unit.removesuffix('s')}"
         if self.too_few:
             looked += f", needs {self.needed}: nothing can be said"
@@ -115,6 +117,7 @@ class Rule:
     Parameters: ClassVar[type]
     meaning: ClassVar[str]
     remedy: ClassVar[str]
+    is_about_gpus: ClassVar[bool] = False
 
     def __init__(self, parameters: Any) -> None:  # noqa: ANN401  the dataclass of the subclass
         self.parameters = parameters
@@ -126,10 +129,10 @@ class Rule:
 
 def no_gpu(name: str, evidence: Evidence) -> Judgement:
     """What a rule on GPUs says where none was sampled; how busy the CPU was it says as well."""
-    remark = "no GPU was sampled, and this rule is about GPUs"
+    remark = "no GPU was sampled"
     if evidence.cpus:
         values = np.concatenate([each.values for each in evidence.cpus])
-        remark += f"; the CPU cores were {np.median(values):.0f} % busy (median)"
+        remark += f" (the CPU cores were {np.median(values):.0f} % busy, median), and this rule is about GPUs"
     return Judgement(0, 1, "samples", checks=[Check(name, "no data", remark)], remark=remark)
 
 

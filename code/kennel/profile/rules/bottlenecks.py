@@ -1,7 +1,7 @@
 """Rules on what GPUs wait for: CPUBottleneck and IOBottleneck.
 
-A moment counts where some GPU is little used while some core is busy, or waits for a disk. The first `patience` samples,
-in which a training starts up, are left out. Defaults are the guide's (source / guide in the comments).
+A moment counts where some GPU is little used while some core is busy, or waits for a disk. The first `patience`
+samples, in which a training starts up, are left out. Defaults are the guide's (source / guide in the comments).
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ class CPUBottleneck(Rule):
     """Share of moments in which some GPU is little used and some core is busy."""
 
     name = "CPUBottleneck"
+    is_about_gpus = True
     meaning = "GPUs wait while CPU cores are at their limit: reading and decoding pictures is what takes the time."
     remedy = "Take a machine with more cores per GPU, or store the pictures smaller than now."
 

@@ -34,9 +34,9 @@ class Dataloader(Rule):
     name = "Dataloader"
     meaning = "The network waits for its pictures."
     remedy = (
-        "If the cores are idle meanwhile, something in the data loader waits: a slow disk or network, a sleep, one lock. "
-        "If they are busy, decode less: store the pictures smaller, train the head only (its features are computed once), "
-        "or take more cores."
+        "If the cores are idle meanwhile, the data loader itself waits: for a slow disk or network, a sleep, a lock. "
+        "If they are busy, decode less: store the pictures smaller, train the head only (its features are computed "
+        "once), or take more cores."
     )
 
     @dataclass(frozen=True)

@@ -18,6 +18,7 @@ class LowGPUUtilization(Rule):
     """Per GPU, over windows of samples: a 95th percentile too low, or one high enough beside a 5th too low."""
 
     name = "LowGPUUtilization"
+    is_about_gpus = True
     meaning = "A GPU is little used, or is busy and idle by turns: something else is what the training waits for."
     remedy = "Raise batch-size, give the data loader more cores, or take a smaller or no GPU."
 
@@ -55,6 +56,7 @@ class BatchSize(Rule):
     """Per GPU, over windows: 95th percentiles of CPU use, GPU use and GPU memory are all low."""
 
     name = "BatchSize"
+    is_about_gpus = True
     meaning = "CPU, GPU and GPU memory are all little used: the steps are too small for this machine."
     remedy = "Raise batch-size (and lr with it), or take a smaller machine."
 
@@ -99,6 +101,7 @@ class GPUMemoryIncrease(Rule):
     """Per GPU: the mean of a window of memory is more than `increase` above that of the window before."""
 
     name = "GPUMemoryIncrease"
+    is_about_gpus = True
     meaning = "The memory a GPU holds grows during the training, and may run out."
     remedy = "Look for tensors that are kept from step to step (losses summed with their graph), or lower batch-size."
 
@@ -136,6 +139,7 @@ class LoadBalancing(Rule):
     """Pairs of GPUs: how far apart the distributions of their use are (root of the Jensen-Shannon divergence)."""
 
     name = "LoadBalancing"
+    is_about_gpus = True
     meaning = "The GPUs are used differently: some wait for others."
     remedy = "Give every GPU the same share of a batch, and keep work of one alone (logs, validation) small."
 

@@ -71,7 +71,7 @@ class StepOutlier(Rule):
 
 
 class MaxInitializationTime(Rule):
-    """Minutes from the start of the training to its first step; the features of a frozen backbone are work, not waiting."""
+    """Minutes from the start of the training to its first step, without the features of a frozen backbone: work."""
 
     name = "MaxInitializationTime"
     meaning = "It takes long until the training begins."
@@ -94,7 +94,7 @@ class MaxInitializationTime(Rule):
         features = float((evidence.timeline.get("phases") or {}).get("features", 0.0))
         minutes = (end - started - features) / 60
         said = f"the first step began after {minutes:.1f} minutes" if first else f"no step after {minutes:.1f} minutes"
-        said += f", without {features / 60:.1f} for features" if features else ""
+        said += f", without {features / 60:.1f} for features" if features >= 3 else ""
         findings = []
         if minutes > self.parameters.threshold:
             findings.append(Finding("initialization, minutes", minutes, self.parameters.threshold, said, step=0))
