@@ -15,7 +15,7 @@ from kennel.local.validation import Json
 
 # What the service's own environment must not pass on: another job's settings, an AWS account, our own switches.
 _NOT_INHERITED: Final = ("SM_", "SAGEMAKER_", "TRAINING_JOB_", "AWS_", "KENNEL_LOCAL_", "PYTEST_", MARKER)
-_COMMANDS: Final = ("KENNEL_TRAIN_COMMAND", "KENNEL_SERVE_COMMAND")
+_COMMANDS: Final = ("KENNEL_TRAIN_COMMAND", "KENNEL_SERVE_COMMAND", "KENNEL_COMPANION_COMMAND")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import kennel
 from kennel.local.faults import invalid
+from kennel.local.json_file import write_json
 from kennel.local.storage import LocalS3, read_address
 from kennel.local.validation import Json
 from kennel.paths import MlPaths
@@ -17,6 +18,7 @@ from kennel.paths import MlPaths
 # Where train.py and inference.py stand: beside the package, in a checkout and in an installation alike.
 CODE_ROOT: Final = Path(kennel.__file__).resolve().parent.parent
 _OPT_ML: Final = PurePosixPath("/opt/ml")
+_PROFILER_CONFIG: Final = "profilerconfig"
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,25 @@ def _configuration(request: Json, view: View) -> dict[str, Any]:
     if "TensorBoardOutputConfig" in request:
         board = request["TensorBoardOutputConfig"]
         files["tensorboardoutputconfig"] = {**board, "LocalPath": _local_path(view, board, "output/tensorboard")}
-    if "ProfilerConfig" in request:
-        files["profilerconfig"] = request["ProfilerConfig"]
+    if is_profiled(request):
+        files[_PROFILER_CONFIG] = _profiler_config(request)
     return files
+
+
+def is_profiled(request: Json) -> bool:
+    """Whether a job's ProfilerConfig is there and enabled."""
+    config = request.get("ProfilerConfig")
+    return config is not None and not config.get("DisableProfiler", False)
+
+
+def write_profiler_config(folder: Path, request: Json) -> None:
+    """Writes input/config's file of the profiler anew, in a running job."""
+    if folder.is_dir() and "ProfilerConfig" in request:
+        write_json(folder / f"{_PROFILER_CONFIG}.json", _profiler_config(request))
+
+
+def _profiler_config(request: Json) -> Json:
+    return {"ProfilingIntervalInMilliseconds": 500, "ProfilingParameters": {}, **request["ProfilerConfig"]}
 
 
 def checkpoint_path(request: Json) -> str:

@@ -79,14 +79,17 @@ class Settings:
     """What can be set of a service; each by KENNEL_LOCAL_<NAME> too, which is how tests make it impatient.
 
     train_command, serve_command: the programs behind the images `kennel-train` and `kennel-serve`
-    (KENNEL_TRAIN_COMMAND, KENNEL_SERVE_COMMAND). on: the place of jobs and models that name none
+    (KENNEL_TRAIN_COMMAND, KENNEL_SERVE_COMMAND). companion_command: runs the module named after it, beside a job
+    (KENNEL_COMPANION_COMMAND). on: the place of jobs and models that name none
     (`kennel local start --on`). The times are SageMaker's own, but for:
     orphan_grace_s: between SIGTERM and SIGKILL when the service itself was killed.
-    checkpoint_every_s: how often changed checkpoints are written back while a job runs.
+    checkpoint_every_s: how often changed checkpoints and debugging output are written back while a job runs.
+    rules_settle_s: how long rules may go on when the training has ended. rules_grace_s: between SIGTERM and SIGKILL.
     """
 
     train_command: tuple[str, ...] = (str(Path(sys.executable).parent / "train"),)
     serve_command: tuple[str, ...] = (str(Path(sys.executable).parent / "serve"),)
+    companion_command: tuple[str, ...] = (sys.executable, "-P", "-m")
     stop_grace_s: float = 120.0
     serve_grace_s: float = 30.0
     orphan_grace_s: float = 15.0
@@ -94,6 +97,8 @@ class Settings:
     ping_every_s: float = 0.2
     invoke_limit_s: float = 60.0
     checkpoint_every_s: float = 5.0
+    rules_settle_s: float = 60.0
+    rules_grace_s: float = 10.0
     on: str = "local"
 
     @classmethod
@@ -103,8 +108,8 @@ class Settings:
         for field in dataclasses.fields(cls):
             if field.type is float and (text := environ.get(f"KENNEL_LOCAL_{field.name.upper()}")):
                 changes[field.name] = _seconds(f"KENNEL_LOCAL_{field.name.upper()}", text)
-        for name, key in (("train_command", "KENNEL_TRAIN_COMMAND"), ("serve_command", "KENNEL_SERVE_COMMAND")):
-            if text := environ.get(key):
+        for name in ("train_command", "serve_command", "companion_command"):
+            if text := environ.get(f"KENNEL_{name.upper()}"):
                 changes[name] = tuple(shlex.split(text))
         return dataclasses.replace(cls(), **changes)  # type: ignore[arg-type]  # as named
 

@@ -8,15 +8,18 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from kennel.errors import ContractError
+from kennel.errors import ContractError, KennelError
 from kennel.local.settings import REGION
+
+# What can go wrong with files and the local S3 without being a fault of this program.
+STORAGE_ERRORS: Final = (OSError, KennelError, BotoCoreError, ClientError)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,14 @@ from typing import Final
 
 from kennel.errors import KennelError
 from kennel.local.checkpoints import versions
+from kennel.local.debug_checks import check_debugging, check_rules, check_update
+from kennel.local.debug_layout import debug_layout, first_status, first_statuses, output_places
 from kennel.local.faults import ApiError, invalid, not_found
+from kennel.local.growing_output import GrowingOutput
 from kennel.local.listing import list_page
 from kennel.local.machine import Machine
 from kennel.local.places import placed
+from kennel.local.rule_jobs import RuleJobs
 from kennel.local.runners import runner_of
 from kennel.local.settings import arn
 from kennel.local.storage import S3Address, read_address
@@ -50,8 +54,9 @@ class TrainingJobs:
             if record.description["TrainingJobStatus"] in _RUNNING:
                 self._fail_interrupted(record)
             try:
+                self._settle_rules(record)
                 self._announce_results(record.request)
-            except KennelError as error:  # a request that an older version took
+            except (KennelError, ApiError) as error:  # a request that an older version took
                 print(f"{record.request.get('TrainingJobName')}: {error}", file=sys.stderr, flush=True)
 
     def operations(self) -> dict[str, Operation]:
@@ -61,6 +66,7 @@ class TrainingJobs:
             "DescribeTrainingJob": self.describe,
             "ListTrainingJobs": self.list_page,
             "StopTrainingJob": self.stop,
+            "UpdateTrainingJob": self.update,
             "DeleteTrainingJob": self.delete,
         }
 
@@ -75,6 +81,8 @@ class TrainingJobs:
             )
         check_training_job(request, self._machine.s3)
         runner_of(self._machine, request).check_training(request)
+        check_debugging(request, self._machine.s3)
+        check_rules(self._machine, request)
         folder = self._machine.layout.job_dir(name)
         if folder.exists():
             raise invalid(f"{folder} is there already and holds no run. Move it away, or choose another job name.")
@@ -104,6 +112,19 @@ class TrainingJobs:
         self._runs[request["TrainingJobName"]].stop()
         return {}
 
+    def update(self, request: Json) -> Json:
+        """Switches the profiler of a running job, changes its interval, or adds profiler rules."""
+        name = request["TrainingJobName"]
+        description = self._find(name).description
+        if description["TrainingJobStatus"] != "InProgress":
+            status = description["TrainingJobStatus"]
+            raise invalid(f"The request was rejected because the training job is in status {status}.")
+        check_rules(self._machine, request)
+        changes = _changes(request, description)
+        check_update(request, {**description, **changes}, self._machine.s3)
+        self._runs[name].rules.update(changes)
+        return {"TrainingJobArn": arn("training-job", name)}
+
     def delete(self, request: Json) -> Json:
         """Removes the job and its folder. Unlike on AWS its results go too, unless they were asked for before."""
         name = request["TrainingJobName"]
@@ -112,6 +133,8 @@ class TrainingJobs:
             raise ApiError("ResourceInUse", f"Training job {arn('training-job', name)} is in status {status}. Stop it.")
         if run := self._runs.pop(name, None):
             run.join()
+            run.rules.stop()
+            run.rules.join()
         self._machine.objects.withdraw(self._machine.layout.job_dir(name))
         self.store.remove(name)
         shutil.rmtree(self._machine.layout.job_dir(name), ignore_errors=True)
@@ -119,23 +142,28 @@ class TrainingJobs:
 
     @property
     def running(self) -> list[TrainingRun]:
-        """The jobs that have not ended."""
+        """The jobs that have not ended, or whose rules are still evaluated."""
         with self._lock:
             runs = list(self._runs.values())
-        return [run for run in runs if self._is_running(run.name)]
+        return [run for run in runs if self._is_running(run.name) or run.rules.is_running]
 
     def stop_all(self) -> None:
         """Stops every job, as the service itself ends, and waits for them."""
         runs = self.running
-        for run in runs:
+        for run in [each for each in runs if self._is_running(each.name)]:
             run.stop(Ending("Stopped", "Stopped", message="The local SageMaker was stopped, and the job with it"))
         for run in runs:
             run.join()
+            run.rules.stop()
+        for run in runs:
+            run.rules.join()
 
     def kill_all(self) -> None:
         """Ends every job's program now; what it made is still kept."""
         for run in self.running:
-            run.kill()
+            if self._is_running(run.name):
+                run.kill()
+            run.rules.kill()
 
     def _find(self, name: str) -> Record:
         record = self.store.get(name)
@@ -152,7 +180,7 @@ class TrainingJobs:
         known = {key: value for key, value in request.items() if key in self._members}
         return {
             **known,
-            **_unevaluated_rules(request, at),
+            **first_statuses(request["TrainingJobName"], request, at),
             # The SDK's attach() reads these, whether or not they were given.
             "HyperParameters": request.get("HyperParameters", {}),
             "OutputDataConfig": {"KmsKeyId": "", "CompressionType": "GZIP", **request["OutputDataConfig"]},
@@ -185,6 +213,12 @@ class TrainingJobs:
             f"a job with CheckpointConfig S3Uri {folder.as_uri()} goes on from there.",
         )
 
+    def _settle_rules(self, record: Record) -> None:
+        """What the evaluators of a service that was killed have left is all there is."""
+        name = record.request["TrainingJobName"]
+        rules = RuleJobs(name, self._machine, self.store, stop_training=lambda reason: None)
+        rules.settle("The local SageMaker ended, and the evaluation with it")
+
     def _announce_results(self, request: Json) -> None:
         """Lets the local S3 find again what the job left on disk."""
         objects, folder = self._machine.objects, self._machine.layout.job_dir(request["TrainingJobName"])
@@ -193,6 +227,7 @@ class TrainingJobs:
                 objects.announce_bucket(address.bucket)
                 if (folder / archive_name(part)).is_file():
                     objects.announce(address, folder / archive_name(part))
+        self._announce_debugging(request["TrainingJobName"])
         if "CheckpointConfig" not in request:
             return
         checkpoints = read_address(request["CheckpointConfig"]["S3Uri"])
@@ -202,20 +237,33 @@ class TrainingJobs:
             for name in versions(kept):
                 objects.announce(checkpoints.below(name), kept / name)
 
+    def _announce_debugging(self, name: str) -> None:
+        """The same for tensors, samples and what rules left; those of file:// are where they were brought."""
+        record = self._find(name)
+        places = output_places(debug_layout(self._machine.layout.job_dir(name), record.description), record.description)
+        in_s3 = [(folder, address) for folder, address in places if isinstance(address, S3Address)]
+        for _, address in in_s3:
+            self._machine.objects.announce_bucket(address.bucket)
+        GrowingOutput(self._machine.objects).bring(in_s3)
 
-def _unevaluated_rules(request: Json, at: float) -> Json:
-    """Debugger and profiler rules are not evaluated yet, and the job says so."""
-    statuses = {}
-    for kind in ("DebugRule", "ProfilerRule"):
-        rules = request.get(f"{kind}Configurations")
-        if rules:
-            statuses[f"{kind}EvaluationStatuses"] = [
-                {
-                    "RuleConfigurationName": rule["RuleConfigurationName"],
-                    "RuleEvaluationStatus": "Stopped",
-                    "StatusDetails": "The local SageMaker does not evaluate rules",
-                    "LastModifiedTime": at,
-                }
-                for rule in rules
-            ]
-    return statuses
+
+def _changes(request: Json, description: Json) -> Json:
+    """What an UpdateTrainingJob request changes in a description. Raises ApiError for what cannot be changed."""
+    changes: Json = {}
+    old = description.get("ProfilerConfig", {})
+    if "ProfilerConfig" in request:
+        new = request["ProfilerConfig"]
+        path = old.get("S3OutputPath")
+        if path and new.get("S3OutputPath", path) != path:
+            raise invalid(
+                f"ProfilerConfig.S3OutputPath '{new['S3OutputPath']}' cannot be used: a job's is not changed once it "
+                f"is set, and this one's is '{path}'. Leave it out."
+            )
+        changes["ProfilerConfig"] = {**old, "DisableProfiler": False, **new}
+        changes["ProfilingStatus"] = "Disabled" if changes["ProfilerConfig"]["DisableProfiler"] else "Enabled"
+    if rules := request.get("ProfilerRuleConfigurations"):
+        name, at = description["TrainingJobName"], now()
+        statuses = description.get("ProfilerRuleEvaluationStatuses", [])
+        changes["ProfilerRuleConfigurations"] = [*description.get("ProfilerRuleConfigurations", []), *rules]
+        changes["ProfilerRuleEvaluationStatuses"] = [*statuses, *(first_status(name, rule, at) for rule in rules)]
+    return changes

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from kennel.errors import KennelError
 from kennel.local.archives import has_files, pack
 from kennel.local.checkpoints import Checkpoints
 from kennel.local.log_file import LogReader, tail
 from kennel.local.machine import Machine
 from kennel.local.metric_scan import MetricScan
 from kennel.local.processes import RunningProgram
+from kennel.local.rule_jobs import RuleJobs
 from kennel.local.runners import runner_of
-from kennel.local.storage import S3Address, link_or_copy, read_address
+from kennel.local.storage import STORAGE_ERRORS, S3Address, link_or_copy, read_address
 from kennel.local.store import Store, now
 from kennel.local.validation import Json
 from kennel.paths import MlPaths
@@ -27,8 +25,6 @@ _POLL_S: Final = 0.2
 _METRICS_EVERY_S: Final = 1.0
 # The longest FailureReason the API has.
 _REASON: Final = 1024
-# What can go wrong with files and the local S3 without being a fault of this program.
-_STORAGE_ERRORS: Final = (OSError, KennelError, BotoCoreError, ClientError)
 
 _MESSAGES: Final = {
     "Starting": "Preparing the instances for training",
@@ -72,6 +68,7 @@ class TrainingRun:
         self._metrics = MetricScan(request["AlgorithmSpecification"].get("MetricDefinitions", []))
         self._reader = LogReader(self._log)
         self._checkpoints = self._make_checkpoints()
+        self.rules = RuleJobs(self.name, machine, store, stop_training=self._stop_by_rule)
         self._lock = threading.Lock()
         self._stop: Ending | None = None
         self._can_stop = True
@@ -83,7 +80,7 @@ class TrainingRun:
         self._thread.start()
 
     def join(self, timeout_s: float | None = None) -> None:
-        """Waits until the job has ended."""
+        """Waits until the job has ended; its rules may go on for a while."""
         self._thread.join(timeout_s)
 
     def stop(self, ending: Ending | None = None) -> None:
@@ -95,7 +92,7 @@ class TrainingRun:
             if self._stop is not None or not self._can_stop:
                 return
             self._stop = ending or Ending("Stopped", "Stopped")
-            enter(self._store, self.name, "Stopping", TrainingJobStatus="Stopping")
+            enter(self._store, self.name, "Stopping", message=self._stop.message, TrainingJobStatus="Stopping")
             if self._running:
                 self._running.terminate()
 
@@ -104,6 +101,9 @@ class TrainingRun:
         self.stop()
         if self._running:
             self._running.kill()
+
+    def _stop_by_rule(self, reason: str) -> None:
+        self.stop(Ending("Stopped", "Stopped", message=reason))
 
     def _live(self) -> None:
         try:
@@ -123,7 +123,7 @@ class TrainingRun:
         enter(self._store, self.name, "Uploading")
         try:
             self._keep_results()
-        except _STORAGE_ERRORS as error:
+        except STORAGE_ERRORS as error:
             print(f"{self.name}: {error!r}", file=sys.stderr, flush=True)
             if ending.status != "Failed":
                 raise JobFailure(f"ClientError: Artifact upload failed: {error}") from error
@@ -137,7 +137,8 @@ class TrainingRun:
                     self._runner.bring_channel(channel, self._ml)
             if self._checkpoints:
                 self._checkpoints.restore()
-        except _STORAGE_ERRORS as error:
+            self.rules.prepare()
+        except STORAGE_ERRORS as error:
             raise JobFailure(f"ClientError: Data download failed: {error}") from error
 
     def _execute(self) -> int:
@@ -150,10 +151,12 @@ class TrainingRun:
             program = self._runner.training(self._request, self._ml, self._log)
             running = self._running = self._machine.processes.start(program)
         try:
+            self.rules.start()
             code = self._watch(running)
         finally:
             self._machine.processes.finish(running)
             self._runner.reclaim(self._request, self._ml)
+            self.rules.program_ended()
         self._read_log(force=True)
         return code
 
@@ -184,7 +187,7 @@ class TrainingRun:
         try:
             if self._checkpoints:
                 self._checkpoints.write_back()
-        except _STORAGE_ERRORS as error:
+        except STORAGE_ERRORS as error:
             print(f"{self.name}: checkpoints were not written back: {error}", file=sys.stderr, flush=True)
 
     def _keep_results(self) -> None:
@@ -213,6 +216,7 @@ class TrainingRun:
         return Ending("Failed", "Failed", failure_reason(self._ml, self._log, code))
 
     def _finish(self, ending: Ending) -> None:
+        self.rules.program_ended()  # of a job that never came to run
         record, end = self._store.get(self.name), now()
         began = record.description.get("TrainingStartTime", end) if record else end
         seconds = max(1, round(end - began))
