@@ -69,13 +69,20 @@ RECOMMENDED: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "ExplodingTensor": {},
         # 10 % apart is every training that works. It is overfitting when the validation loss goes up again.
         "Overfit": {"per": "pass", "rise_percent": "15", "patience": "2"},
-        # Batches make the loss of ten steps noise; a zero-initialised head blocks the first step's gradients below it.
-        "PoorWeightInitialization": {"steps": "100", "patience": "50", "skip_steps": "1"},
+        # The loss of ten steps is noise. A head that starts at zero gives the layers below it no gradient at step 0,
+        # and a tenth of the usual one after it.
+        "PoorWeightInitialization": {
+            "steps": "100",
+            "patience": "50",
+            "signal_steps": "10",
+            "skip_steps": "1",
+            "distribution_range": "1e-7",
+        },
         "DeadRelu": {},
         # Heads start at zero, so their first ratio is infinite; and one step without an update may be the last of
         # cosine.
         "WeightUpdateRatio": {"skip_zero_start": "True", "patience": "3"},
-        # Five losses that are the same to the fifth digit, over both modes: the answer does not depend on the pictures.
+        # Five losses of a mode that are the same to the fifth digit: the answer does not depend on the pictures.
         "UnchangedTensor": {"collection_names": "losses", "num_steps": "5"},
         # Early mispredictions are no fault, and 500 labels of 133 classes are four each; the report has recall by
         # class.

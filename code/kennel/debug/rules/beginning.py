@@ -1,8 +1,8 @@
 """Whether a loss is still where the training began: the reference "start" of LossNotDecreasing.
 
-AWS compares a step with one some steps back, so a training that is done, flat in its last epochs, is at fault by it,
-and so is any noise between two batches. Here a validation's mean is compared with the training's first loss, which is that
-of guessing; a training that has learnt anything is far below it at the end as well.
+AWS compares a step with one some steps back: a training that is done, flat in its last epochs, is at fault by that,
+and so is noise between two batches. Here a validation's mean is compared with the training's first loss, which is
+that of guessing; a training that has learnt anything is far below it at the end as well.
 """
 
 import math

@@ -29,10 +29,12 @@ class PoorWeightInitialization(Rule):
 
     @dataclass(frozen=True)
     class Parameters:
-        """AWS's, and one of ours.
+        """AWS's, and two of ours.
 
         skip_steps: first steps whose gradients are not judged; a last layer that starts at zero gives the layers below
         it no gradient at step 0.
+        signal_steps: first steps of which variances and gradients are judged, where the loss is to be watched for
+        longer; None: `steps`, as AWS.
         """
 
         activation_inputs_regex: Patterns = parameter(RELU_INPUT)
@@ -41,6 +43,7 @@ class PoorWeightInitialization(Rule):
         patience: int = parameter(5, low=1)
         steps: int = parameter(10, low=1)
         skip_steps: int = parameter(0, low=0)
+        signal_steps: int | None = parameter(None, low=1)
 
     parameters: Parameters
     name = "PoorWeightInitialization"
@@ -79,7 +82,9 @@ class PoorWeightInitialization(Rule):
         if self._is_moot or mode == "EVAL" or mode_step >= self.parameters.steps:
             return []
         self._losses += [p for p in self._series.read(trial, loss_names(trial), step) if p.mode != "EVAL"]
-        found = (self._variance(trial, step), self._gradient(trial, step), self._loss(step))
+        found = [self._loss(step)]
+        if mode_step < (self.parameters.signal_steps or self.parameters.steps):
+            found += [self._variance(trial, step), self._gradient(trial, step)]
         return [Finding(mode_step, mode, *finding) for finding in found if finding]
 
     def summary(self, trial: TrialLike) -> list[Check]:

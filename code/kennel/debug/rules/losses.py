@@ -130,6 +130,6 @@ class LossNotDecreasing(Rule):
         limit = f"more than the {number(-bound)} %" if has_risen else f"not the {number(bound)} %"
         message = (
             f"{name} {said} between {mode} step {then[0]} ({number(then[1])}) and step {now[0]} ({number(now[1])}), "
-            f"{limit} that {'may be' if has_risen else 'are asked for'}."
+            f"{limit} that {'is allowed' if has_risen else 'is asked for'}."
         )
         return Finding(now[0], mode, name, "decrease of the loss, %", fall, bound, message)

@@ -10,6 +10,8 @@ from kennel.debug.rules.passes import Pass, Passes
 from kennel.debug.rules.reading import Point, Series, loss_names
 from kennel.debug.rules.words import number
 
+MEANT_PERCENT = 2.0  # of the first loss: a rise below it is which pictures were saved, where the loss is nearly zero
+
 
 class Overfit(Rule):
     """(mean validation loss - mean training loss) / mean training loss above `ratio_threshold`.
@@ -23,8 +25,8 @@ class Overfit(Rule):
         """AWS's, and two of ours.
 
         per: "step" as AWS: each saved validation step counts; "pass": each whole validation.
-        rise_percent: the validation loss must also be this much above its best, while the training loss has gone on
-        falling since; None asks nothing, as AWS.
+        rise_percent: the validation loss must also be this much above its best, and by more than MEANT_PERCENT of the
+        training's first loss, while the training loss has gone on falling since; None asks nothing, as AWS.
         """
 
         tensor_regex: Patterns = parameter(Patterns())
@@ -48,6 +50,7 @@ class Overfit(Rule):
     def __init__(self, parameters: Parameters) -> None:
         super().__init__(parameters)
         self._series, self._passes = Series(), Passes()
+        self._first: float | None = None
         self._exceeded = 0
         self._judged: set[int] = set()
 
@@ -68,6 +71,7 @@ class Overfit(Rule):
         found = []
         for point in self._series.read(trial, loss_names(trial, self.parameters.tensor_regex), step):
             self._see(point.step)
+            self._first = point.value if self._first is None else self._first
             self._passes.add(point)
             finding = self._judge(point)
             if finding and point.step == step:
@@ -102,7 +106,8 @@ class Overfit(Rule):
         if not earlier or last.train is None:
             return False
         best = min(earlier, key=lambda each: each.validation)
-        has_risen = last.validation > best.validation * (1 + self.parameters.rise_percent / 100)
+        meant = best.validation + MEANT_PERCENT / 100 * (self._first or 0.0)
+        has_risen = last.validation > max(meant, best.validation * (1 + self.parameters.rise_percent / 100))
         return has_risen and best.train is not None and last.train < best.train
 
     def _finding(self, point: Point, last: Pass, ratio: float) -> Finding:

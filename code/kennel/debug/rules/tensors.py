@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kennel.debug.rules.base import Finding, Rule, TrialLike
+from kennel.debug.rules.base import Check, Finding, Rule, TrialLike
 from kennel.debug.rules.parameters import Patterns, parameter
 from kennel.debug.rules.reading import choose, mode_of, present
 from kennel.debug.rules.words import number
@@ -149,6 +149,9 @@ class TensorVariance(TensorRule):
             return "neither max_threshold nor min_threshold was given: nothing was judged"
         return super().account()
 
+    def summary(self, trial: TrialLike) -> list[Check]:
+        return [] if self._seen else [Check(self.name, "no data", self.account())]
+
     def _judge(self, trial: TrialLike, name: str, step: int) -> Finding | None:
         low, high = self.parameters.min_threshold, self.parameters.max_threshold
         variance = trial.statistic(name, step, "variance")
@@ -168,7 +171,9 @@ class TensorVariance(TensorRule):
 class UnchangedTensor(TensorRule):
     """The last `num_steps` saved values of a tensor are all close (numpy.allclose) to the newest.
 
-    From statistics alone: all that are known of them are close. History before the first step judged counts.
+    They are those of one mode; weights and biases are not judged in EVAL, which is not to change them. From statistics
+    alone, all that are known must be the same to a thousandth of the tolerances: a mean moves less than its values do.
+    History before the first step judged counts.
     """
 
     @dataclass(frozen=True)
@@ -204,33 +209,40 @@ class UnchangedTensor(TensorRule):
 
     def _judge(self, trial: TrialLike, name: str, step: int) -> Finding | None:
         count = self.parameters.num_steps
-        steps = [each for each in trial.steps_of(name) if each <= step][-count:]
-        if len(steps) < count:
+        mode, mode_step = mode_of(trial, step)
+        steps = [each for each in trial.steps_of(name, mode) if each <= mode_step][-count:]
+        if len(steps) < count or (mode == "EVAL" and self._is_learnt(trial, name)):
             return None
-        known = [self._known(trial, name, each) for each in steps]
+        known = [self._known(trial, name, each, mode) for each in steps]
         if any(each is None for each in known):
             return None
         self._see(step)
         newest = known[-1]
-        if newest is None or not all(each is not None and self._is_close(each, newest) for each in known[:-1]):
+        is_raw = trial.value(name, mode_step, mode) is not None
+        if newest is None or not all(e is not None and self._is_close(e, newest, is_raw=is_raw) for e in known[:-1]):
             return None
-        said = f"the same at the last {count} saved steps ({', '.join(map(str, steps))} over all modes),"
+        said = f"the same at the last {count} saved steps ({', '.join(map(str, steps))}),"
         return self._finding(
             trial, name, step, measure="saved steps unchanged", value=count, threshold=count, said=said
         )
 
-    def _is_close(self, before: np.ndarray, now: np.ndarray) -> bool:
-        given = self.parameters
+    def _is_close(self, before: np.ndarray, now: np.ndarray, *, is_raw: bool) -> bool:
+        given, share = self.parameters, 1.0 if is_raw else 1e-3
         if before.shape != now.shape:
             return False
-        return bool(np.allclose(before, now, rtol=given.rtol, atol=given.atol, equal_nan=given.equal_nan))
+        return bool(
+            np.allclose(before, now, rtol=share * given.rtol, atol=share * given.atol, equal_nan=given.equal_nan)
+        )
 
-    def _known(self, trial: TrialLike, name: str, step: int) -> np.ndarray | None:
+    def _is_learnt(self, trial: TrialLike, name: str) -> bool:
+        return any(name in trial.names(collection=each) for each in ("weights", "biases"))
+
+    def _known(self, trial: TrialLike, name: str, step: int, mode: str) -> np.ndarray | None:
         """The raw tensor, or what is known of it: two tensors with the same numbers are taken for the same."""
-        raw = trial.value(name, step)
+        raw = trial.value(name, step, mode)
         if raw is not None:
             return np.asarray(raw, dtype=np.float64)
         which = ("min", "max", "mean", "abs_mean", "l2", "p5", "p95")
-        numbers = [trial.statistic(name, step, each) for each in which]
+        numbers = [trial.statistic(name, step, each, mode) for each in which]
         found = [value for value in numbers if value is not None]
         return np.asarray(found) if len(found) > 1 else None
