@@ -83,6 +83,26 @@ def train(arguments: argparse.Namespace) -> int:
     return _report_training(follow.follow_training(job.name, place))
 
 
+def debug(arguments: argparse.Namespace) -> int:
+    """Prints what rules say of a run; status 1 if one fired."""
+    from kennel.debug import command
+    from kennel.launch.places import runs_folder
+    from kennel.local import daemon
+
+    service = daemon.status(runs_folder()) if arguments.source.startswith("s3://") else None
+    request = command.DebugRequest(
+        source=arguments.source,
+        runs=runs_folder(),
+        rules_file=arguments.rules,
+        rules=arguments.rule,
+        parameters=command.read_parameters(arguments.parameters),
+        is_json=arguments.json,
+        save=arguments.save,
+        local_s3=daemon.environment(service) if service else None,
+    )
+    return command.run(request)
+
+
 def report(arguments: argparse.Namespace) -> None:
     from kennel.launch.places import runs_folder
     from kennel.report import command
@@ -294,6 +314,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _add_data_verbs(verbs)
     _add_job_verbs(verbs)
+    _add_debug_verb(verbs)
     _add_report_verb(verbs)
     _add_endpoint_verbs(verbs)
     _add_local_verbs(verbs)
@@ -358,6 +379,30 @@ def _add_job_verbs(verbs: Any) -> None:  # noqa: ANN401
         "--resume", metavar="JOB", help="go on from the checkpoint of a stopped job, with the same settings"
     )
     _add_place(verb, image="that trains")
+
+
+def _add_debug_verb(verbs: Any) -> None:  # noqa: ANN401
+    verb = _add_verb(
+        verbs,
+        "debug",
+        debug,
+        "rules again over a run that has ended, with other thresholds; status 1 if one fires",
+        epilog="Without --rule and --rules: the run's own, else the recommended ones. Actions are not done again.",
+    )
+    verb.add_argument(
+        "source", metavar="NAME", help="a run, the folder of its tensors, or s3://bucket/job-name/debug-output"
+    )
+    verb.add_argument(
+        "--rules",
+        type=Path,
+        metavar="FILE",
+        help="SageMaker's rule configuration as JSON: a list of DebugRuleConfigurations entries, or an object with "
+        "DebugRuleConfigurations and ProfilerRuleConfigurations",
+    )
+    _add_repeated(verb, "--rule", "RULE", "a built-in rule with AWS's defaults")
+    _add_repeated(verb, "-p", "key=value", "a parameter of the one --rule", dest="parameters")
+    verb.add_argument("--json", action="store_true", help="the rules' reports as JSON, instead of a table")
+    verb.add_argument("--save", type=Path, metavar="DIR", help="write a report a rule there; the run's own stay")
 
 
 def _add_report_verb(verbs: Any) -> None:  # noqa: ANN401

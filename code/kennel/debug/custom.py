@@ -128,11 +128,15 @@ def local_address(address: str) -> str:
 class CustomEvaluation:
     """One custom rule from the first step to the last, and what is known of it meanwhile."""
 
-    def __init__(self, orders: Orders, order: RuleOrder, *, stop: StopSignal, publisher: Publisher) -> None:
+    def __init__(
+        self, orders: Orders, order: RuleOrder, *, stop: StopSignal, publisher: Publisher, is_finished: bool = False
+    ) -> None:
+        """is_finished: nothing more will be saved, marker or not."""
         self._orders = orders
         self._order = order
         self._stop = stop
         self._publisher = publisher
+        self._is_finished = is_finished
         self._status, self._details = IN_PROGRESS, ""
         self._steps: list[int] = []
         self._last_step = order.start_step - 1
@@ -172,7 +176,7 @@ class CustomEvaluation:
         """Whether anything was saved; create_trial itself would wait without end."""
         folder = self._orders.tensors
         while True:
-            ended = (folder / END_FILE).exists()
+            ended = self._is_finished or (folder / END_FILE).exists()
             if has_tensors(folder):
                 return True
             if ended or self._stop.is_wanted:
@@ -182,7 +186,7 @@ class CustomEvaluation:
     def _look(self, trial: Any, rule: Rule) -> None:  # noqa: ANN401  a trial of smdebug, which has no types
         while True:
             new = [step for step in trial.steps() if step > self._last_step]
-            is_complete = trial.loaded_all_steps
+            is_complete = self._is_finished or trial.loaded_all_steps
             for step in new:
                 if self._order.end_step is not None and step >= self._order.end_step:
                     return self._settle(is_complete=True)

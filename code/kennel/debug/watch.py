@@ -37,11 +37,12 @@ _NICE: Final = 10
 class Watch:
     """The built-in rules of a job over its trial, which grows."""
 
-    def __init__(self, orders: Orders, *, stop: StopSignal, publisher: Publisher, poll_s: float = POLL_S) -> None:
+    def __init__(self, orders: Orders, *, stop: StopSignal, publisher: Publisher, is_finished: bool = False) -> None:
+        """is_finished: nothing more will be saved, marker or not."""
         self._orders = orders
+        self._is_finished = is_finished
         self._stop = stop
         self._publisher = publisher
-        self._poll_s = poll_s
         self._evaluations: list[tuple[RuleOrder, Evaluation]] = []
         self._trial: Trial | None = None
         self._trouble = ""  # why the trial could not be read last time
@@ -86,11 +87,11 @@ class Watch:
                 return is_complete
             self._look_while_waiting()
             self._publish_now_and_then()
-            self._stop.wait(self._poll_s)
+            self._stop.wait(POLL_S)
 
     def _refresh(self) -> bool:
         """Reads what was saved since; whether the training had ended before it was read."""
-        is_complete = (self._orders.tensors / END_FILE).exists()
+        is_complete = self._is_finished or (self._orders.tensors / END_FILE).exists()
         try:
             if self._trial is not None:
                 self._trial.refresh()
@@ -137,26 +138,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop = StopSignal()
     stop.install()
     try:
-        _evaluate(read_orders(arguments.orders), arguments.custom, stop)
+        _evaluate(read_orders(arguments.orders), arguments.custom, stop, is_finished=arguments.finished)
     except KennelError as error:
         print(f"kennel.debug.watch: {error}", file=sys.stderr)
         return error.exit_status
     return 0
 
 
-def _evaluate(orders: Orders, custom: str | None, stop: StopSignal) -> None:
+def _evaluate(orders: Orders, custom: str | None, stop: StopSignal, *, is_finished: bool) -> None:
     publisher = Publisher(orders)
     if custom is None:
-        Watch(orders, stop=stop, publisher=publisher).run()
+        Watch(orders, stop=stop, publisher=publisher, is_finished=is_finished).run()
     else:
-        _evaluate_custom(orders, orders.custom_rule(custom), stop, publisher)
+        _evaluate_custom(orders, orders.custom_rule(custom), stop, publisher, is_finished=is_finished)
     if stop.is_wanted:
         publisher.close(GRACE_S)
     else:
         publisher.close()
 
 
-def _evaluate_custom(orders: Orders, order: RuleOrder, stop: StopSignal, publisher: Publisher) -> None:
+def _evaluate_custom(
+    orders: Orders, order: RuleOrder, stop: StopSignal, publisher: Publisher, *, is_finished: bool
+) -> None:
     publisher.publish(order, RuleReport(name=order.name, rule=order.rule, status=IN_PROGRESS, details="starting"))
     try:
         from kennel.debug.custom import CustomEvaluation  # takes seconds: smdebug imports torch
@@ -164,13 +167,14 @@ def _evaluate_custom(orders: Orders, order: RuleOrder, stop: StopSignal, publish
         details = "stopped before anything was looked at"
         publisher.publish(order, RuleReport(name=order.name, rule=order.rule, status=STOPPED, details=details))
         return
-    CustomEvaluation(orders, order, stop=stop, publisher=publisher).run()
+    CustomEvaluation(orders, order, stop=stop, publisher=publisher, is_finished=is_finished).run()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -P -m kennel.debug.watch", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("orders", type=Path, metavar="ORDERS_FILE", help="runs/<job>/rules/rules.json")
     parser.add_argument("--custom", metavar="NAME", help="evaluate only the custom rule configuration NAME")
+    parser.add_argument("--finished", action="store_true", help="nothing more will be saved, marker or not")
     return parser
 
 
