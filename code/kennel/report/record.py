@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kennel.errors import KennelError, UserError
 from kennel.profile.readers import read_timeline
+from kennel.report.found_rules import found_rules
 from kennel.report.layout import RunLayout
 from kennel.report.learning import best_epoch, history_of_log
 from kennel.report.machine import read_machine, read_spans
@@ -90,7 +91,7 @@ def read_run(
         predictions={
             split: rows for split in _SPLITS if (rows := reader.rows(layout.results / f"predictions-{split}.jsonl"))
         },
-        rules=_rules(reader, layout),
+        rules=found_rules((path, reader.json(path, {})) for path in layout.rule_files()),
         facts=reader.json(layout.tensors / "kennel.json", {}),
         timeline=read_timeline(layout.profiler),
         system=read_machine(layout.profiler),
@@ -202,22 +203,3 @@ def _plain(text: str) -> Any:  # noqa: ANN401  a number, a truth or a text
             except ValueError:
                 break
     return value
-
-
-def _rules(reader: _Reader, layout: RunLayout) -> list[dict[str, Any]]:
-    """Each rule once, those of a ProfilerReport after it; the newest state of one that was written twice."""
-    found: dict[str, dict[str, Any]] = {}
-    for path in layout.rule_files():
-        value = reader.json(path, {})
-        for rule in [value, *(value.get("rules") or [])]:
-            rule = {key: item for key, item in rule.items() if key != "rules"}
-            if "RuleName" not in rule:
-                continue
-            key = str(rule.get("RuleConfigurationName") or rule["RuleName"])
-            if rule.get("RuleConfigurationName") == value.get("RuleConfigurationName") and rule[
-                "RuleName"
-            ] != value.get("RuleName"):
-                key = f"{key}/{rule['RuleName']}"  # nested, and named as the report that it belongs to
-            if key not in found or rule.get("LastModifiedTime", 0) >= found[key].get("LastModifiedTime", 0):
-                found[key] = rule
-    return list(found.values())
