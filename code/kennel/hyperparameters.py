@@ -123,6 +123,13 @@ class Hyperparameters:
         "refuse",
         Rule("broken pictures and leaks: refuse stops, skip leaves them out", choices=("refuse", "skip")),
     )
+    debug: str = _hyperparameter(
+        "auto",
+        Rule(
+            "save tensors and a timeline: auto where the job's DebugHookConfig or ProfilerConfig asks, on always",
+            choices=("auto", "on", "off"),
+        ),
+    )
 
     def to_mapping(self) -> dict[str, str | int | float]:
         """Dashed names and plain values, as printed at the start and stored in the archive."""

@@ -3,6 +3,7 @@
 All numbers are over images. A class counts in the macro F1 if a picture of it, or a prediction of it, is there.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -15,6 +16,7 @@ from kennel.training.device import to_device
 from kennel.training.distributed import ALONE, World
 from kennel.training.progress import progress_bar
 from kennel.training.stopping import StopRequest
+from kennel.training.watching import UNWATCHED, Watch
 
 # The smallest float32 above 0 that keeps its precision: a probability of 0 would make the loss infinite.
 _TINY: Final = torch.finfo(torch.float32).tiny
@@ -26,6 +28,10 @@ class EvalInputs(Protocol):
     @property
     def targets(self) -> Tensor:
         """int64 (N,)."""
+
+    @property
+    def steps(self) -> int:
+        """Batches that this process sees."""
 
     def __len__(self) -> int: ...
 
@@ -51,18 +57,31 @@ def predict(
     name: str,
     stop: StopRequest,
     world: World = ALONE,
+    watch: Watch = UNWATCHED,
+    first_step: int = 0,
 ) -> Tensor:
     """Class probabilities, float32 (N, C), on the CPU, by the function that serving uses too.
 
-    Leaves `network` in eval mode. Raises Stopped between two batches if a signal came.
+    Leaves `network` in eval mode. first_step: of evaluation that `watch` is told, counted through the whole training.
+    Raises Stopped between two batches if a signal came.
     """
     device = next(network.parameters()).device
+    hook, timeline = watch.hook, watch.timeline
+    numbers = itertools.count(first_step)
     network.eval()
 
     def answer(batch: Tensor) -> Tensor:
-        return predict_probabilities(network, to_device(batch, device), temperature=temperature).cpu()
+        with timeline.step("EVAL", next(numbers)):
+            with timeline.phase("transfer"):
+                images = to_device(batch, device)
+            hook.begin_eval_batch()
+            with timeline.phase("forward"):
+                probabilities = predict_probabilities(network, images, temperature=temperature).cpu()
+            hook.end_eval_batch(probabilities)
+            return probabilities
 
-    return in_turn(answer, inputs.batches(), torch.empty(0), total=len(inputs), world=world, name=name, stop=stop)
+    batches = timeline.waiting(inputs.batches())
+    return in_turn(answer, batches, torch.empty(0), total=len(inputs), world=world, name=name, stop=stop)
 
 
 def in_turn(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from kennel.profile.timeline import OFF, Timeline
 from kennel.training.device import arithmetic, exact_arithmetic, to_device
 from kennel.training.distributed import ALONE, World
 from kennel.training.evaluation import in_turn
@@ -33,6 +34,11 @@ class EvalFeatures:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def steps(self) -> int:
+        """1, or 0 where it is not this process's turn."""
+        return len(self.world.turns([self.features]))
 
     def batches(self) -> Iterator[Tensor]:
         """All of them at once, by the leader: a head takes little."""
@@ -66,25 +72,34 @@ class TrainFeatures:
             yield Batch(view[indexes], self.targets[indexes], len(step), self.world.first(len(step)))
 
 
-def eval_features(backbone: nn.Module, pictures: EvalPictures, *, name: str, stop: StopRequest) -> EvalFeatures:
+def eval_features(
+    backbone: nn.Module, pictures: EvalPictures, *, name: str, stop: StopRequest, timeline: Timeline = OFF
+) -> EvalFeatures:
     """The features of `pictures`, float32 throughout. `name` stands beside the progress bar.
 
     Raises Stopped between two batches if a signal came, DataError for a picture that cannot be read.
     """
     with exact_arithmetic():
-        features = _features(backbone, pictures, pictures.batches(), name=name, stop=stop)
+        features = _features(backbone, pictures, pictures.batches(), name=name, stop=stop, timeline=timeline)
     return EvalFeatures(features, pictures.targets, pictures.world)
 
 
 def train_features(
-    backbone: nn.Module, pictures: TrainPictures, *, views: int, precision: str, stop: StopRequest
+    backbone: nn.Module,
+    pictures: TrainPictures,
+    *,
+    views: int,
+    precision: str,
+    stop: StopRequest,
+    timeline: Timeline = OFF,
 ) -> TrainFeatures:
     """The features of every view of `pictures`, computed in `precision`, kept as float32. Raises as eval_features."""
     found = []
     for view in range(views):
         batches = pictures.plain().batches() if views == 1 else _view(pictures, view)
         with arithmetic(precision, next(backbone.parameters()).device):
-            found.append(_features(backbone, pictures, batches, name=f"view {view + 1} of {views}", stop=stop))
+            name = f"view {view + 1} of {views}"
+            found.append(_features(backbone, pictures, batches, name=name, stop=stop, timeline=timeline))
     targets = pictures.plain().targets
     return TrainFeatures(torch.stack(found), targets, pictures.batch_size, pictures.seed, pictures.world)
 
@@ -101,15 +116,19 @@ def _features(
     *,
     name: str,
     stop: StopRequest,
+    timeline: Timeline,
 ) -> Tensor:
     """float32 (pictures, D) on the backbone's device."""
     device = next(backbone.parameters()).device
     backbone.eval()
 
     def answer(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            features: Tensor = backbone(to_device(images, device)).float()
+        with timeline.phase("transfer"):
+            images = to_device(images, device)
+        with timeline.phase("forward"), torch.no_grad():
+            features: Tensor = backbone(images).float()
         return features
 
     none = torch.empty(0, device=device)
+    batches = timeline.waiting(batches)
     return in_turn(answer, batches, none, total=len(pictures), world=pictures.world, name=name, stop=stop)

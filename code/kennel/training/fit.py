@@ -39,6 +39,7 @@ from kennel.training.progress import progress_bar
 from kennel.training.randomness import seed_of
 from kennel.training.schedules import learning_rate_factor
 from kennel.training.stopping import Stopped, StopRequest
+from kennel.training.watching import UNWATCHED, Watch
 
 # What pretrained layers are trained with, as a share of `lr`: they are nearly right, the head is not.
 PRETRAINED_SHARE: Final = 0.1
@@ -107,6 +108,7 @@ class Fitting:
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.best_probabilities = torch.empty(0)
+        self.watch = UNWATCHED
 
     def resume(self, store: CheckpointStore) -> None:
         """Goes to the store's last checkpoint, if there is one. Raises ContractError as the store."""
@@ -116,26 +118,40 @@ class Fitting:
             place = "the end" if self.progress.is_finished else f"epoch={found.epoch + 1} step={found.step}"
             print(f"resumed at {place}", flush=True)
 
-    def run(self, train: TrainInputs, valid: EvalInputs, store: CheckpointStore, *, stop: StopRequest) -> None:
+    def run(
+        self,
+        train: TrainInputs,
+        valid: EvalInputs,
+        store: CheckpointStore,
+        *,
+        stop: StopRequest,
+        watch: Watch = UNWATCHED,
+    ) -> None:
         """Trains to the end: `epochs`, or `patience` without a better epoch. A checkpoint is written after every epoch.
 
+        watch: is told of every step; weights do not depend on it.
         Raises Stopped after the step in which a signal came, with a checkpoint written; HyperparameterError if the loss
         is no number any more; DiskFullError if a checkpoint finds no room.
         """
+        self.watch, timeline = watch, watch.timeline
         objective = _objective(self.settings, train.targets, self.classes, self.device)
         with fitting_threads(self.network):
             try:
                 while not self.progress.is_finished:
+                    timeline.begin_epoch(self.progress.epoch + 1)
                     self._train_epoch(train, objective, stop)
-                    self._validate(valid, stop)
+                    with timeline.phase("eval"):
+                        self._validate(valid, stop)
                     self._save(store, kept=1 if self.progress.is_finished else 2)
+                    timeline.end_epoch()
             except Stopped:
                 self._save(store)
                 raise
 
     def _save(self, store: CheckpointStore, *, kept: int = 2) -> None:
         if self.world.is_leader:
-            store.save(self.snapshot(), kept=kept)
+            with self.watch.timeline.phase("checkpoint"):
+                store.save(self.snapshot(), kept=kept)
 
     def load_best(self) -> None:
         """Puts the best epoch's weights into the model, which is left in eval mode."""
@@ -167,16 +183,20 @@ class Fitting:
 
     def _train_epoch(self, train: TrainInputs, objective: Objective, stop: StopRequest) -> None:
         """The steps of the epoch that are left. Raises Stopped after the one in which a signal came, to any rank."""
-        progress = self.progress
+        progress, timeline = self.progress, self.watch.timeline
         epoch, clock = progress.epoch + 1, time.monotonic()
         self.network.train()
         with (
             progress_bar(f"epoch {epoch}/{self.settings.epochs}", total=len(train)) as bar,
             closing(train.batches(epoch, progress.step)) as batches,
         ):
-            for batch in batches:
-                self._set_learning_rate((epoch - 1) * train.steps + progress.step, self.settings.epochs * train.steps)
-                step = self._train_step(batch, objective, stop, purpose=(self.settings.seed, epoch, progress.step))
+            for batch in timeline.waiting(batches):
+                number = (epoch - 1) * train.steps + progress.step
+                self._set_learning_rate(number, self.settings.epochs * train.steps)
+                with timeline.step("TRAIN", number):
+                    self.watch.hook.begin_step(number)
+                    step = self._train_step(batch, objective, stop, purpose=(self.settings.seed, epoch, progress.step))
+                    self.watch.hook.end_step(step.loss, step.hits / batch.images)
                 now = time.monotonic()
                 progress.step += 1
                 progress.images += batch.images
@@ -189,21 +209,35 @@ class Fitting:
                     raise told_to_stop(stop)
 
     def _train_step(self, batch: Batch, objective: Objective, stop: StopRequest, *, purpose: tuple[int, ...]) -> Step:
+        # The phases add no waiting: on a GPU they measure how long it takes to ask for the work, and the last of them
+        # waits for all of it, where the loss is read.
+        hook, phase = self.watch.hook, self.watch.timeline.phase
         rank = () if self.world.is_alone else (self.world.rank,)
         torch.manual_seed(seed_of("step", *purpose, *rank))  # for dropout inside the network
-        mixed = self._mixed(batch, purpose)
-        with arithmetic(self.settings.precision, self.device):
-            logits = self.network(mixed.inputs)
-        loss = objective(logits, mixed, images=batch.images)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        hits = (logits.argmax(dim=1) == mixed.targets).sum()
-        if self.world.is_alone:
+        with phase("transfer"):
+            mixed = self._mixed(batch, purpose)
+        with phase("forward"):
+            with arithmetic(self.settings.precision, self.device):
+                logits = self.network(mixed.inputs)
+            loss = objective(logits, mixed, images=batch.images)
+        hook.see(mixed.targets, logits)
+        with phase("backward"):
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            hits = (logits.argmax(dim=1) == mixed.targets).sum()
+            counts = self._counts(loss, hits, stop)
+        hook.see_gradients()
+        with phase("optimizer"):
             self.optimizer.step()
+            if counts:
+                return Step(counts[0], round(counts[1]), counts[2] > 0)
             return Step(loss.item(), int(hits), stop.is_made)  # waits for a GPU; what is left of the step is short
-        counts = self._add_up(torch.stack([loss.detach(), hits.float(), torch.tensor(float(stop.is_made)).to(loss)]))
-        self.optimizer.step()
-        return Step(counts[0], round(counts[1]), counts[2] > 0)
+
+    def _counts(self, loss: Tensor, hits: Tensor, stop: StopRequest) -> list[float]:
+        """Adds the ranks' gradients up; loss, hits and stop requests over all ranks. [] where there is one."""
+        if self.world.is_alone:
+            return []
+        return self._add_up(torch.stack([loss.detach(), hits.float(), torch.tensor(float(stop.is_made)).to(loss)]))
 
     def _mixed(self, batch: Batch, purpose: tuple[int, ...]) -> Mixed:
         """This rank's share of the batch, blended with pictures of all of it."""
@@ -234,12 +268,23 @@ class Fitting:
 
     def _validate(self, valid: EvalInputs, stop: StopRequest) -> None:
         """Ends the epoch: counts and prints it, keeps it if it is the best, decides whether it is the last."""
-        progress, started = self.progress, time.monotonic()
-        self.world.align(_trained_state(self.model).values())
-        probabilities = predict(self.network, valid, temperature=1.0, name="validation", stop=stop, world=self.world)
-        found = self._agreed(score(probabilities, valid.targets))
-        self._check_loss(found.loss)
+        progress, started, hook = self.progress, time.monotonic(), self.watch.hook
         epoch = progress.epoch + 1
+        self.world.align(_trained_state(self.model).values())
+        hook.begin_validation(epoch, valid.targets)
+        probabilities = predict(
+            self.network,
+            valid,
+            temperature=1.0,
+            name="validation",
+            stop=stop,
+            world=self.world,
+            watch=self.watch,
+            first_step=progress.epoch * valid.steps,
+        )
+        found = self._agreed(score(probabilities, valid.targets))
+        hook.end_validation(probabilities, found.loss)
+        self._check_loss(found.loss)
         values = {
             "train_loss": progress.loss_sum / progress.images,
             "train_accuracy": progress.hits / progress.images,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from kennel.dataset.folders import Dataset
+from kennel.debug.hook import Plan
 from kennel.errors import ContractError, DataError
 from kennel.hyperparameters import Hyperparameters
 from kennel.images.augmentation import TrainTransform
@@ -26,9 +27,10 @@ from kennel.training.evaluation import EvalInputs, predict
 from kennel.training.features import eval_features, train_features
 from kennel.training.fit import Fitting, TrainInputs
 from kennel.training.loader import EvalPictures, TrainPictures, reader_count
-from kennel.training.network import build_start
+from kennel.training.network import Start, build_start
 from kennel.training.results import Outcome, write_results
 from kennel.training.stopping import Stopped, StopRequest
+from kennel.training.watching import Watch, watching
 
 
 def run_job(settings: Hyperparameters, paths: MlPaths, stop: StopRequest) -> None:
@@ -40,11 +42,11 @@ def run_job(settings: Hyperparameters, paths: MlPaths, stop: StopRequest) -> Non
     with joined(World.from_environ(os.environ)) as world:
         if not world.is_alone:
             print(f"rank={world.rank} of={world.size} host={_host_name()}", flush=True)
-        with world.quiet():
-            _run_together(settings, paths, stop, world)
+        with world.quiet(), watching(settings, paths, world) as watch:
+            _run_together(settings, paths, stop, world, watch)
 
 
-def _run_together(settings: Hyperparameters, paths: MlPaths, stop: StopRequest, world: World) -> None:
+def _run_together(settings: Hyperparameters, paths: MlPaths, stop: StopRequest, world: World, watch: Watch) -> None:
     device = choose_device(world.local_rank)
     print("settings", *(f"{name}={value}" for name, value in settings.to_mapping().items()), flush=True)
     print(f"{describe_device(device)} readers={reader_count()}", flush=True)
@@ -57,17 +59,17 @@ def _run_together(settings: Hyperparameters, paths: MlPaths, stop: StopRequest, 
     check_same_data(world, describe_dataset(dataset, digest))
     classes = len(dataset.classes)
     start = build_start(settings, classes=classes, channels=paths.channels(), device=device)
-    agreed = {**settings.to_mapping(), "data-digest": digest, "weights-sha256": start.weights_sha256}
+    agreed = {**_that_matter(settings), "data-digest": digest, "weights-sha256": start.weights_sha256}
     check_same_settings(world, agreed)
     world.align(start.model.state_dict().values())
     share_batch_norm(start.model, world, device)
     store = CheckpointStore(paths.checkpoints_dir, agreed)
     fitting = Fitting(start.model, settings, classes=classes, pretrained=start.is_pretrained, world=world)
     fitting.resume(store)
-    job = _Job(paths, settings, dataset, digest, fitting, stop, world)
+    job = _Job(paths, settings, dataset, digest, fitting, stop, world, watch)
     try:
         if not fitting.progress.is_finished:
-            fitting.run(*job.fit_inputs(), store, stop=stop)
+            job.fit(store, start)
         job.finish(is_tested=bool(dataset.splits["test"]))
     except Stopped:
         if fitting.best:
@@ -77,6 +79,11 @@ def _run_together(settings: Hyperparameters, paths: MlPaths, stop: StopRequest, 
         world.wait()  # the leader writes
         raise
     world.wait()
+
+
+def _that_matter(settings: Hyperparameters) -> dict[str, object]:
+    """What weights depend on: a training goes on from its checkpoint, watched or not."""
+    return {name: value for name, value in settings.to_mapping().items() if name != "debug"}
 
 
 def check_distribution(paths: MlPaths) -> None:
@@ -129,10 +136,38 @@ class _Job:
     fitting: Fitting
     stop: StopRequest
     world: World
+    watch: Watch
 
     @property
     def transform(self) -> EvalTransform:
         return EvalTransform.for_size(self.settings.image_size)
+
+    def fit(self, store: CheckpointStore, start: Start) -> None:
+        """Trains to the end, watched. Raises as Fitting.run."""
+        fitting, watch = self.fitting, self.watch
+        with watch.timeline.phase("features" if fitting.model.backbone.is_frozen else "start"):
+            train, valid = self.fit_inputs()
+        progress = fitting.progress
+        first_step = progress.epoch * train.steps + progress.step
+        facts = self._facts(start)
+        watch.hook_on(fitting.network, Plan(train.steps, valid.steps, first_step, self.world.size, facts))
+        try:
+            fitting.run(train, valid, store, stop=self.stop, watch=watch)
+        finally:
+            watch.unhook()  # what comes is results
+
+    def _facts(self, start: Start) -> dict[str, object]:
+        """What the tensors' reader is told of this training."""
+        settings = self.settings
+        return {
+            "batch_size": settings.batch_size,
+            "epochs": settings.epochs,
+            "backbone": settings.backbone,
+            "is_pretrained": start.is_pretrained,
+            "trainable": settings.trainable,
+            "classes": [each.folder for each in self.dataset.classes],
+            "uses_features": self.fitting.model.backbone.is_frozen,
+        }
 
     def fit_inputs(self) -> tuple[TrainInputs, EvalInputs]:
         """What is trained and validated on. Features take a while and are said to have been computed."""
@@ -156,16 +191,29 @@ class _Job:
         )
         if not backbone.is_frozen:
             return pictures
-        return train_features(backbone, pictures, views=settings.views, precision=settings.precision, stop=self.stop)
+        return train_features(
+            backbone,
+            pictures,
+            views=settings.views,
+            precision=settings.precision,
+            stop=self.stop,
+            timeline=self.watch.timeline,
+        )
 
     def eval_inputs(self, split: str) -> EvalInputs:
         """Pictures without augmentation; their features, where the backbone is frozen."""
         pictures = EvalPictures(self.dataset.splits[split], self.transform, reader_count(), self.world)
         backbone = self.fitting.model.backbone
-        return eval_features(backbone, pictures, name=split, stop=self.stop) if backbone.is_frozen else pictures
+        if not backbone.is_frozen:
+            return pictures
+        return eval_features(backbone, pictures, name=split, stop=self.stop, timeline=self.watch.timeline)
 
     def finish(self, *, is_tested: bool) -> None:
         """Results and archive of the best epoch. Raises Stopped if a signal comes while the test images are read."""
+        with self.watch.timeline.phase("results"):
+            self._write_results(is_tested=is_tested)
+
+    def _write_results(self, *, is_tested: bool) -> None:
         fitting = self.fitting
         fitting.load_best()
         targets = EvalPictures(self.dataset.splits["valid"], self.transform, 1).targets

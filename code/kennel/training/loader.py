@@ -64,6 +64,11 @@ class EvalPictures:
         """int64 (N,)."""
         return torch.tensor([example.target for example in self.examples])
 
+    @property
+    def steps(self) -> int:
+        """Batches that are this process's turns."""
+        return len(self.world.turns(cut(range(len(self)), EVAL_BATCH)))
+
     def batches(self) -> Iterator[Tensor]:
         """float32 (up to EVAL_BATCH, 3, H, W), in turn with the other ranks."""
 
