@@ -78,7 +78,7 @@ def has_debugging(description: Json) -> bool:
 
 
 def output_places(layout: DebugLayout, description: Json) -> Iterator[tuple[Path, S3Address | Path]]:
-    """Each folder that is brought to S3 (or to a folder, for file://) while the job runs, with its address."""
+    """Each folder or file that is brought to S3 (or to a folder, for file://) while the job runs, with its address."""
     name = description["TrainingJobName"]
     if "DebugHookConfig" in description:
         yield layout.tensors, _below(description["DebugHookConfig"]["S3OutputPath"], f"{name}/debug-output")
@@ -89,6 +89,8 @@ def output_places(layout: DebugLayout, description: Json) -> Iterator[tuple[Path
         output = rule.get("S3OutputPath", description["OutputDataConfig"]["S3OutputPath"])
         own = rule["RuleConfigurationName"]
         yield layout.rule_output / own, _below(output, f"{name}/rule-output/{own}")
+        # Not SageMaker's: what a rule found, which Kennel's report shows of a job that is only in S3.
+        yield layout.rules / f"{own}.json", _below(output, f"{name}/rule-output/{own}/{own}.json")
 
 
 def rules_of(description: Json) -> list[Json]:
