@@ -71,7 +71,13 @@ def train(arguments: argparse.Namespace) -> int:
     settings = read_assignments(arguments.parameters)
     if arguments.anyway:
         settings["bad-data"] = "skip"
-    job = plan_training(arguments.data, name=arguments.name, hyperparameters=settings, resume=_run(arguments.resume))
+    job = plan_training(
+        arguments.data,
+        name=arguments.name,
+        hyperparameters=settings,
+        resume=_run(arguments.resume),
+        debugging=_debugging(arguments),
+    )
     _refuse_bad_data(arguments.data, settings)
 
     from kennel.launch import follow, jobs
@@ -259,6 +265,22 @@ def _run(name: str | None) -> Path | None:
     return run
 
 
+def _debugging(arguments: argparse.Namespace) -> Any:  # noqa: ANN401  kennel.launch.debugging.Debugging, imported late
+    """What --debug and --rules ask for; None without them. UserError for rules that cannot be evaluated."""
+    from kennel.launch import debugging
+
+    if arguments.rules:
+        from kennel.debug.configuration import read_rules_file
+
+        rules = read_rules_file(arguments.rules)
+        return debugging.from_file(arguments.rules, rules.debug_rules, rules.profiler_rules)
+    if not arguments.debug:
+        return None
+    from kennel.debug.rules import RECOMMENDED
+
+    return debugging.recommended(RECOMMENDED)
+
+
 def _refuse_bad_data(folder: Path, settings: dict[str, str]) -> None:
     """Prints what is wrong with the data, and raises DataError where it would spoil the result."""
     report = _check_with_bar(folder, seed=int(settings.get("seed", 0)))
@@ -292,8 +314,21 @@ def _bar_progress(bar: Any) -> Callable[[int, int], None]:  # noqa: ANN401  a tq
 
 def _report_training(description: dict[str, Any]) -> int:
     """Prints the end of a job; its exit status."""
+    from kennel.launch.rule_lines import rules_table
+
     name, status = description["TrainingJobName"], description["TrainingJobStatus"]
     print(f"training job {name}: {status} after {description.get('TrainingTimeInSeconds', 0)} s")
+    rules = rules_table(description)
+    if rules:
+        print(rules)
+    exit_status = _print_outcome(description)
+    if rules:
+        print(f"see all of it: kennel report {name}\nthe rules again, with other thresholds: kennel debug {name}")
+    return exit_status
+
+
+def _print_outcome(description: dict[str, Any]) -> int:
+    name, status = description["TrainingJobName"], description["TrainingJobStatus"]
     if status == "Failed":
         print(f"kennel: {description.get('FailureReason', 'no reason was left')}", file=sys.stderr)
         return 1
@@ -374,6 +409,14 @@ def _add_job_verbs(verbs: Any) -> None:  # noqa: ANN401
     )
     verb.add_argument(
         "--anyway", action="store_true", help="leave out the files that the check refuses (-p bad-data=skip)"
+    )
+    verb.add_argument(
+        "--debug",
+        action="store_true",
+        help="save tensors and timings, and watch them by the recommended rules, with a line when one fires",
+    )
+    verb.add_argument(
+        "--rules", type=Path, metavar="FILE", help="the same by rules of your own: SageMaker's configuration as JSON"
     )
     verb.add_argument(
         "--resume", metavar="JOB", help="go on from the checkpoint of a stopped job, with the same settings"

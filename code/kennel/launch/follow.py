@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from kennel.launch.jobs import describe_training_job
 from kennel.launch.places import Place
+from kennel.launch.rule_lines import RuleLines, wait_for_rules
 
 FINISHED: Final = ("Completed", "Failed", "Stopped")
 _POLL_S: Final = 0.5
@@ -25,7 +26,7 @@ class LogCursor:
 
 
 def follow_training(name: str, place: Place) -> dict[str, Any]:
-    """Prints the job's log as it grows, and returns its last description.
+    """Prints the job's log as it grows and each rule that fires, and returns the last description, rules settled.
 
     Ctrl-C stops the job, which keeps its checkpoint and its best model so far; a second one leaves it running.
     """
@@ -40,7 +41,7 @@ def follow_training(name: str, place: Place) -> dict[str, Any]:
 def _follow(name: str, place: Place) -> dict[str, Any]:
     bar = tqdm(unit="epoch", disable=not sys.stderr.isatty(), leave=False, dynamic_ncols=True)
     show = _shower(bar)
-    cursor, last_state = LogCursor(), ""
+    cursor, last_state, rules = LogCursor(), "", RuleLines()
     with bar:
         while True:
             description = describe_training_job(name, place)
@@ -49,11 +50,15 @@ def _follow(name: str, place: Place) -> dict[str, Any]:
                 bar.set_description(f"{name} {state}")
                 last_state = state
             lines, cursor = _new_log_lines(name, place, cursor)
-            for line in lines:
+            for line in (*lines, *rules.new(description)):
                 show(line)
             if description["TrainingJobStatus"] in FINISHED and not lines:
-                return description
+                break
             time.sleep(_POLL_S)
+        description = wait_for_rules(description, place)
+        for line in rules.new(description):
+            show(line)
+    return description
 
 
 def _shower(bar: "tqdm[Any]") -> Callable[[str], None]:

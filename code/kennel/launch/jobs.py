@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from kennel.errors import KennelError, UserError
 from kennel.hyperparameters import read_hyperparameters
+from kennel.launch.debugging import Debugging, estimator_arguments
 from kennel.launch.places import Place
 from kennel.metrics import metric_definitions
 
@@ -34,6 +35,7 @@ class TrainingJob:
     channels: Mapping[str, str]  # channel -> s3:// or file:// address
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     checkpoint_uri: str | None = None
+    debugging: Debugging | None = None
 
 
 def check_name(name: str, what: str) -> str:
@@ -57,7 +59,12 @@ def new_name(base: str) -> str:
 
 
 def plan_training(
-    folder: Path, *, name: str | None, hyperparameters: Mapping[str, str], resume: Path | None = None
+    folder: Path,
+    *,
+    name: str | None,
+    hyperparameters: Mapping[str, str],
+    resume: Path | None = None,
+    debugging: Debugging | None = None,
 ) -> TrainingJob:
     """A training on a local folder, checked as far as it can be without starting anything.
 
@@ -80,6 +87,7 @@ def plan_training(
         channels=channels,
         hyperparameters=settings,
         checkpoint_uri=(resume / "ml" / "checkpoints").as_uri() if resume else None,
+        debugging=debugging,
     )
 
 
@@ -99,9 +107,8 @@ def create_training_job(job: TrainingJob, place: Place) -> None:
         hyperparameters={name: json.dumps(value) for name, value in job.hyperparameters.items()},
         metric_definitions=metric_definitions(),
         checkpoint_s3_uri=job.checkpoint_uri,
-        debugger_hook_config=False,
-        disable_profiler=True,
         tags=list(place.tags),
+        **estimator_arguments(job.debugging),
     )
     inputs = {name: TrainingInput(uri, input_mode="File") for name, uri in job.channels.items()}
     with _refusals_in_words():
