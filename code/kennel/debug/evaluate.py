@@ -58,14 +58,16 @@ class Evaluation:
             self._fail_at(f"at step {step}", error)
         self._last_step = step
 
-    def look_while_waiting(self, idle_s: float) -> None:
-        """Asks the rule about having had no new step for so long, in a training that goes on."""
+    def look_while_waiting(self, idle_s: float) -> bool:
+        """Asks the rule about having had no new step for so long, and whether it says anything."""
         if self._status == ERROR:
-            return
+            return False
+        before = self._violations
         try:
             self._take(self._rule.check_waiting(idle_s=idle_s), self._last_step or 0)
         except Exception as error:
             self._fail_at("while it waited", error)
+        return self._violations > before or self._status == ERROR
 
     def settle(self, trial: TrialLike | None, *, is_complete: bool) -> None:
         """Nothing more comes: gives the rule its final status.

@@ -75,7 +75,7 @@ def _in_folder(source: str, folder: Path) -> FinishedRun:
     tensors = next((place for place in places if has_tensors(place)), None)
     if tensors is None:
         raise UserError(
-            f"{source} has no tensors (looked in {', '.join(map(str, places[1:]))}): no hook was there. "
+            f"{source} has no tensors, nor has one of {', '.join((*told, *_TENSORS))} in it: no hook saved any. "
             "Train with --debug, or from the SDK with a DebuggerHookConfig."
         )
     name = source.rstrip("/").removesuffix("/debug-output").rsplit("/", 1)[-1]
@@ -136,10 +136,10 @@ def _client(bucket: str, local_s3: Mapping[str, str] | None) -> Any:  # noqa: AN
         local = session.client("s3", endpoint_url=local_s3["AWS_ENDPOINT_URL_S3"], config=_loopback())
         try:
             local.head_bucket(Bucket=bucket)
+            return local
         except ClientError:
-            return boto3.client("s3")
-        return local
-    return boto3.client("s3")
+            local.close()
+    return boto3.Session().client("s3")
 
 
 def _loopback() -> Any:  # noqa: ANN401  a botocore Config

@@ -49,6 +49,7 @@ class Watch:
         self._last_step = -1
         self._newest_at = time.monotonic()
         self._published = 0.0
+        self._is_changed = False
 
     def run(self) -> None:
         """Evaluates until the training or the evaluation ends, and leaves every rule with a final status."""
@@ -110,21 +111,26 @@ class Watch:
         for step in [step for step in self._trial.steps() if step > self._last_step]:
             for _, evaluation in self._evaluations:
                 evaluation.look(self._trial, step)
-            self._last_step = step
+            self._last_step, self._is_changed = step, True
             self._newest_at = time.monotonic()
             self._publish_now_and_then()
 
     def _look_while_waiting(self) -> None:
         idle_s = time.monotonic() - self._newest_at
         for _, evaluation in self._evaluations:
-            evaluation.look_while_waiting(idle_s)
+            self._is_changed |= evaluation.look_while_waiting(idle_s)
 
     def _publish_now_and_then(self) -> None:
-        if time.monotonic() - self._published >= _WRITE_EVERY_S:
+        """At most once a second, and only if there is something new: a rule's summary may read many tensors."""
+        if time.monotonic() - self._published < _WRITE_EVERY_S:
+            return
+        if self._is_changed:
             self._publish()
+        else:
+            self._publisher.refresh()
 
     def _publish(self) -> None:
-        self._published = time.monotonic()
+        self._published, self._is_changed = time.monotonic(), False
         for order, evaluation in self._evaluations:
             self._publisher.publish(order, evaluation.report(self._trial))
         self._publisher.refresh()
