@@ -149,7 +149,7 @@ def _classes(evaluation: Mapping[str, Any], record: RunRecord) -> list[dict[str,
 def _model(record: RunRecord) -> dict[str, Any]:
     card = record.card or {}
     names = ("backbone", "head", "temperature", "abstain_threshold", "data_digest", "git_commit", "created")
-    found = {name: card.get(name) for name in names if name in card}
+    found = {name: card.get(name) for name in names}
     return (
         {**found, "transform": card.get("eval_transform") or {}, "versions": card.get("versions") or {}} if card else {}
     )

@@ -8,7 +8,7 @@ Rule = dict[str, Any]
 
 
 def found_rules(files: Iterable[tuple[Path, Mapping[str, Any]]]) -> list[Rule]:
-    """Each rule once, in our form (RuleName, RuleEvaluationStatus, ...); of one that was written twice the newest state.
+    """Each rule once, in our form (RuleName, RuleEvaluationStatus, ...); of one that was written twice, the newest.
 
     A ProfilerReport is followed by the rules it ran, and its own sum of their findings is left to them.
     """
