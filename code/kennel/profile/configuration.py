@@ -59,20 +59,28 @@ def read_rule(entry: Mapping[str, Any]) -> RuleOrder:
 
 def check_rules(entries: Sequence[Mapping[str, Any]]) -> list[str | None]:
     """For each entry, why it is refused, or None. A name that was there before is refused."""
-    seen: set[object] = set()
+    seen: set[str] = set()
     problems: list[str | None] = []
     for entry in entries:
-        name, problem = entry.get("RuleConfigurationName"), None
-        try:
-            order = read_rule(entry)
-            order.build()
-        except KennelError as error:
-            problem = str(error) if str(name) in str(error) else f"Rule configuration '{name}': {error}"
+        name = str(entry.get("RuleConfigurationName"))
+        problem = _problem(entry)
         if problem is None and name in seen:
             problem = f"RuleConfigurationName '{name}' is there twice. Give each rule its own."
         seen.add(name)
         problems.append(problem)
     return problems
+
+
+def _problem(entry: Mapping[str, Any]) -> str | None:
+    try:
+        order = read_rule(entry)
+    except KennelError as error:
+        return str(error)
+    try:
+        order.build()
+    except KennelError as error:
+        return f"Rule configuration '{order.name}': {error}"
+    return None
 
 
 def main() -> int:

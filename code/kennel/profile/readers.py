@@ -11,8 +11,8 @@ what a file holds.
 """
 
 import json
+import math
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -109,6 +109,8 @@ class SystemLog:
             when, value = float(sample["Timestamp"]), float(sample["Value"])
         except (ValueError, KeyError, TypeError, AttributeError):
             return  # half a line, of a writer that was killed
+        if not math.isfinite(value):
+            return
         kind, name, dimension, node = key
         times, values = self._found.setdefault((kind, name, dimension, node), (array("d"), array("d")))
         times.append(when)
@@ -177,22 +179,20 @@ def _natural(key: tuple[str, str, str, str]) -> tuple[str, int, str, str, str]:
     return kind, int(digits) if digits.isdigit() else 0, name, dimension, node
 
 
-def _events_of(path: Path) -> Iterator[Event]:
+def _events_of(path: Path) -> list[Event]:
+    """Of a file that is no trace, none."""
     try:
         lines = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return
-    starts = [line["args"].get("start_time_since_epoch_in_micros") for line in lines if line.get("ph") == "M"]
-    first = next((start for start in starts if start is not None), 0)
-    for line in lines:
-        if line.get("ph") == "X":
-            args = line.get("args") or {}
-            step = args.get("step_num")
-            mode = str(args.get("mode") or line["name"].partition(STEP)[2])
-            yield Event(
-                line["name"],
-                mode,
-                None if step is None else int(step),
-                (first + line["ts"]) / 1e6,
-                line["dur"] / 1e6,
-            )
+        starts = [line["args"].get("start_time_since_epoch_in_micros") for line in lines if line.get("ph") == "M"]
+        first = next((start for start in starts if start is not None), 0)
+        return [_event(line, first) for line in lines if line.get("ph") == "X"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _event(line: dict[str, Any], first_us: float) -> Event:
+    args = line.get("args") or {}
+    step = args.get("step_num")
+    mode = str(args.get("mode") or line["name"].partition(STEP)[2])
+    began, seconds = (first_us + line["ts"]) / 1e6, line["dur"] / 1e6
+    return Event(line["name"], mode, None if step is None else int(step), began, seconds)

@@ -81,17 +81,15 @@ class Watch:
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         """Replaces a file, unless all but the times in it is as it was."""
-        essence = json.dumps(content, default=str)
-        for stamp in _stamps(content):
-            essence = essence.replace(json.dumps(stamp), "")
+        essence = json.dumps(_without_times(content), default=str)
         if self._written.get(path) != essence:
             write_json(path, content)
             self._written[path] = essence
 
 
-def _stamps(content: dict[str, Any]) -> list[float]:
-    rules = [content, *content.get("rules", [])]
-    return [rule["LastModifiedTime"] for rule in rules if "LastModifiedTime" in rule]
+def _without_times(content: dict[str, Any]) -> dict[str, Any]:
+    rules = {"rules": [_without_times(rule) for rule in content["rules"]]} if "rules" in content else {}
+    return {key: value for key, value in content.items() if key != "LastModifiedTime"} | rules
 
 
 def main(argv: Sequence[str] | None = None) -> int:

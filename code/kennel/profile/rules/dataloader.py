@@ -50,7 +50,7 @@ class Dataloader(Rule):
         steps = int((evidence.timeline.get("steps") or {}).get("TRAIN", {}).get("count", 0))
         waits = _waits(evidence)
         parts = [self._waiting(evidence, wait) for wait in waits]
-        is_waiting = any(wait.share > _NO_MATTER for wait in waits)
+        is_waiting = any(wait.share > _NO_MATTER and wait.seconds >= self.parameters.min_seconds for wait in waits)
         parts.append(self._readers(evidence, is_waiting=is_waiting or not waits))
         findings = [finding for finding, _ in parts if finding]
         details = {wait.where: {"share": round(wait.share, 3), "seconds": round(wait.seconds, 3)} for wait in waits}
@@ -125,7 +125,7 @@ def _waits(evidence: Evidence) -> list[_Wait]:
         found.append(_Wait("training", waited, seconds, int(steps["count"]), others))
     inside: dict[str, Any] = (timeline.get("within") or {}).get("features") or {}
     if "data_wait" in inside:
-        batches = len(of_features) or _STEPS_NEEDED
+        batches = max(len(of_features) - 1, 0) or _STEPS_NEEDED  # the last wait was for the end
         found.append(_Wait("features", inside["data_wait"], phases.get("features", 0.0), batches, of_features))
     return found
 

@@ -99,7 +99,7 @@ class MaxInitializationTime(Rule):
         if minutes > self.parameters.threshold:
             findings.append(Finding("initialization, minutes", minutes, self.parameters.threshold, said, step=0))
         check = Check(self.name, "fired" if findings else "ok", said)
-        details = {"step_details": {"start": started, "first_step": first, "minutes": minutes}}
+        details = {"step_details": {"start": started, "first_step": first, "minutes": round(minutes, 1)}}
         return Judgement(int(bool(first)), 1, "steps", findings, [check], 1, details, "" if findings else said)
 
 
