@@ -6,6 +6,7 @@ from pathlib import Path
 from kennel.errors import UserError
 from kennel.report.page import write_report
 from kennel.report.sources import open_run
+from kennel.report.verdict import verdict
 
 
 def run(source: str, *, runs: Path, output: Path | None, data: Path | None, is_opened: bool) -> Path:
@@ -23,7 +24,7 @@ def run(source: str, *, runs: Path, output: Path | None, data: Path | None, is_o
         if page.suffix != ".html":
             raise UserError(f"--output {page} is no .html file. The numbers go beside it, as .json.")
         try:
-            content = write_report(record, [], output=page, data=data)
+            content = write_report(record, verdict(record), output=page, data=data)
         except OSError as error:
             raise UserError(f"{page} cannot be written ({error}). Name another file: --output FILE.html") from error
     for number, advice in enumerate(content["verdict"][:3], start=1):

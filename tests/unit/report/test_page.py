@@ -102,7 +102,8 @@ def test_a_failed_run_says_first_why(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text(json.dumps({"description": job}))
     (tmp_path / "log.txt").write_text("device=cpu\nepoch=1/9 train_loss=2.5 valid_loss=nan\nerror: Out of memory\n")
     page, content = report(tmp_path)
-    assert page.text.index("Out of memory. Try a smaller batch.") < page.text.index("What to change")
+    assert page.ids.index("failure") < page.ids.index("verdict")
+    assert "Out of memory. Try a smaller batch." in page.text
     assert content["log_end"][-1] == "error: Out of memory"
     assert content["learning"]["epochs"][0]["valid_loss"] == "NaN"
     assert "the training failed before" in content["missing"]["answers"]
