@@ -209,8 +209,8 @@ class CustomEvaluation:
         except NoMoreData:
             return True
         except RuleEvaluationConditionMet as error:
-            self._find(step, error)
             self._steps.append(step)
+            self._find(step, error)
             return bool(error.end_of_rule)
         self._steps.append(step)
         return False
