@@ -2,6 +2,7 @@
 written tensor by tensor, for the vectors that say what a rule does at which step.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from kennel.debug.quiet import quiet_import
 from kennel.debug.rules import Finding, Rule, build_rule
-from kennel.debug.tensors import Trial, open_trial
+from kennel.debug.tensors import FACTS_FILE, Trial, open_trial
 
 with quiet_import():
     import smdebug.pytorch as smd
@@ -204,3 +205,33 @@ def alternating(epochs: int, *, train: int, evaluate: int) -> Iterator[tuple[int
         mode = "TRAIN" if step % (train + evaluate) < train else "EVAL"
         yield step, (mode, counts[mode])
         counts[mode] += 1
+
+
+def tell(trial: Trial, **facts: Any) -> Trial:  # noqa: ANN401  as kennel.json
+    """The trial with these facts of its training."""
+    (trial.folder / FACTS_FILE).write_text(json.dumps(facts))
+    return open_trial(trial.folder)
+
+
+def scaled(factor: float, *, depth: int = 6, activation: Callable[[], nn.Module] = nn.ReLU) -> Callable[[], nn.Module]:
+    """A deep net whose weights are drawn `factor` times as wide as Kaiming's."""
+
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            widths = [8] + [32] * depth
+            self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+            self.relu = activation()
+            self.fc = nn.Linear(32, 4)
+            for layer in self.layers:
+                nn.init.kaiming_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
+                with torch.no_grad():
+                    layer.weight *= factor
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            for layer in self.layers:
+                features = self.relu(layer(features))
+            return self.fc(features)
+
+    return Deep

@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kennel.debug.rules.words import counted
+
 
 class TrialLike(Protocol):
     """What rules ask of a trial: kennel.debug.tensors.Trial, or one in memory.
@@ -112,7 +114,7 @@ class Rule:
 
     def account(self) -> str:
         """How much was looked at, for StatusDetails."""
-        looked = f"looked at {self.steps_seen} step{'' if self.steps_seen == 1 else 's'}"
+        looked = f"looked at {counted(self.steps_seen, 'step')}"
         if not self.too_few:
             return looked
         missing = f" (nothing was saved of {self.wants})" if not self.steps_seen else ""

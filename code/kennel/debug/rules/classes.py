@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from kennel.debug.rules.base import Check, Finding, Rule, TrialLike
 from kennel.debug.rules.parameters import Patterns, parameter
 from kennel.debug.rules.reading import choose, mode_of, present
-from kennel.debug.rules.words import number
+from kennel.debug.rules.words import counted, number
 from kennel.errors import UserError
 
 Labels = NDArray[np.int64]
@@ -67,7 +67,7 @@ class ClassImbalance(Rule):
         return self._labels_seen < self._labels_needed
 
     def account(self) -> str:
-        looked = f"looked at {self._labels_seen} labels of {self.steps_seen} steps"
+        looked = f"looked at {self._labels_seen} labels of {counted(self.steps_seen, 'step')}"
         return f"{looked}, needs {self._labels_needed} labels: nothing can be said" if self.too_few else looked
 
     def summary(self, trial: TrialLike) -> list[Check]:
@@ -177,7 +177,7 @@ class Confusion(Rule):
 
     def account(self) -> str:
         pairs = sum(labels.size for labels, _ in self._pairs)
-        looked = f"looked at {self.steps_seen} steps, {self._matrices} matrices"
+        looked = f"looked at {counted(self.steps_seen, 'step')}, judged {self._matrices} times"
         if not self.too_few:
             return looked
         needed = max(1, self.parameters.samples)

@@ -8,7 +8,7 @@ from kennel.debug.rules.base import Finding, Rule, TrialLike
 from kennel.debug.rules.beginning import Beginning, fallen_percent
 from kennel.debug.rules.parameters import Patterns, parameter
 from kennel.debug.rules.reading import Point, Series, choose, loss_names, mode_of
-from kennel.debug.rules.words import number
+from kennel.debug.rules.words import counted, number
 
 MODES = ("EVAL", "TRAIN", "GLOBAL")  # the order in which AWS's guide looks for a loss
 
@@ -83,7 +83,7 @@ class LossNotDecreasing(Rule):
         return not self._checked
 
     def account(self) -> str:
-        looked = f"looked at {self.steps_seen} steps"
+        looked = f"looked at {counted(self.steps_seen, 'step')}"
         if not self.too_few:
             return looked
         if self.parameters.reference == "start":

@@ -8,7 +8,7 @@ from kennel.debug.rules.base import Check, Finding, Rule, TrialLike
 from kennel.debug.rules.parameters import Patterns, parameter
 from kennel.debug.rules.passes import Pass, Passes
 from kennel.debug.rules.reading import Point, Series, loss_names
-from kennel.debug.rules.words import number
+from kennel.debug.rules.words import counted, number
 
 MEANT_PERCENT = 2.0  # of the first loss: a rise below it is which pictures were saved, where the loss is nearly zero
 
@@ -64,7 +64,7 @@ class Overfit(Rule):
 
     def account(self) -> str:
         unit = "whole validations" if self.parameters.per == "pass" else "steps of validation"
-        looked = f"looked at {self.steps_seen} steps, {len(self._judged)} {unit} with training before"
+        looked = f"looked at {counted(self.steps_seen, 'step')}, {len(self._judged)} {unit} with training before"
         return f"{looked}, needs {self.steps_needed}: nothing can be said" if self.too_few else looked
 
     def check(self, trial: TrialLike, step: int) -> list[Finding]:
