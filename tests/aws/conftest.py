@@ -18,12 +18,15 @@ HERE = Path(__file__).parent
 IMPATIENT = {
     "KENNEL_TRAIN_COMMAND": f"{sys.executable} -S {HERE / 'stand_in_train.py'}",
     "KENNEL_SERVE_COMMAND": f"{sys.executable} -S {HERE / 'stand_in_serve.py'}",
+    "KENNEL_COMPANION_COMMAND": f"{sys.executable} -S {HERE / 'stand_in_companion.py'}",
     "KENNEL_LOCAL_STOP_GRACE_S": "3",
     "KENNEL_LOCAL_SERVE_GRACE_S": "3",
     "KENNEL_LOCAL_ORPHAN_GRACE_S": "3",
     "KENNEL_LOCAL_PING_LIMIT_S": "2",
     "KENNEL_LOCAL_INVOKE_LIMIT_S": "1",
     "KENNEL_LOCAL_CHECKPOINT_EVERY_S": "0.3",
+    "KENNEL_LOCAL_RULES_SETTLE_S": "2",
+    "KENNEL_LOCAL_RULES_GRACE_S": "2",
 }
 
 

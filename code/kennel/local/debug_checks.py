@@ -85,7 +85,8 @@ def check_update(request: Json, description: Json, s3: LocalS3) -> None:
     ):
         if member in request:
             raise invalid(f"UpdateTrainingJob's {member} is not supported by the local SageMaker: {why}. Leave it out.")
-    check_profiler(description)
+    without_rules = {key: value for key, value in description.items() if key != "ProfilerRuleConfigurations"}
+    check_profiler(description if request.get("ProfilerRuleConfigurations") else without_rules)
     _check_names(rules_of(description))
     for member, uri in _outputs(description):
         _check_bucket(member, uri, s3)

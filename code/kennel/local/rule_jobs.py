@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from kennel.local.debug_layout import (
     has_debugging,
     orders_of,
     output_places,
+    rules_of,
     source_of,
 )
 from kennel.local.growing_output import GrowingOutput
@@ -47,10 +48,10 @@ _SAMPLER: Final = "sampler"
 
 @dataclass(frozen=True)
 class Companion:
-    """A program beside the job. rules: the names of those it evaluates."""
+    """A program beside the job. rules: the entries that it evaluates."""
 
     what: str
-    rules: tuple[str, ...]
+    rules: tuple[Json, ...]
     running: RunningProgram
 
     @property
@@ -73,6 +74,7 @@ class RuleJobs:
         self._output = GrowingOutput(machine.objects)
         self._sources: dict[str, Path] = {}
         self._companions: dict[str, Companion] = {}
+        self._given_up: dict[str, Json] = {}
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._has_begun = self._has_ended = self._is_stopping = self._stop_asked = False
@@ -114,7 +116,7 @@ class RuleJobs:
             self._end(_SAMPLER)
             self._write_end_files()
             if self._thread is None:
-                self._refresh(over="The training had not begun")
+                self._give_up(rules_of(self._description), "Stopped", "The training had not begun")
         self._wake.set()
 
     def update(self, changes: Json) -> None:
@@ -132,13 +134,14 @@ class RuleJobs:
                 self._forget_profiler_rules()
             elif not is_profiled(self._description):
                 self._end(_PROFILER)
-                self._refresh(only=_PROFILER, over="The profiler was disabled")
+                rules = self._description.get("ProfilerRuleConfigurations", [])
+                self._give_up(rules, "Stopped", "The profiler was disabled")
             self._start_wanted()
 
     def settle(self, reason: str) -> None:
         """Of a service that ended before: rules that it left InProgress are Stopped, for this reason."""
         self._has_ended = True
-        self._refresh(over=reason)
+        self._give_up(rules_of(self._description), "Stopped", reason)
 
     def stop(self) -> None:
         """Ends everything soon: rules that have not fired are Stopped."""
@@ -209,7 +212,9 @@ class RuleJobs:
         except OSError as error:
             self._tell(f"{what} could not be started: {error}")
             return
-        self._companions[what] = Companion(what, tuple(map(_name_of, rules)), running)
+        for rule in rules:
+            self._given_up.pop(_name_of(rule), None)
+        self._companions[what] = Companion(what, tuple(rules), running)
 
     def _end(self, what: str) -> None:
         companion = self._companions.pop(what, None)
@@ -228,7 +233,7 @@ class RuleJobs:
         with self._lock:
             for what in list(self._companions):
                 self._end(what)
-            self._refresh(over="The evaluation was stopped")
+            self._give_up(rules_of(self._description), "Stopped", "The evaluation was stopped")
         self._bring()
 
     def _look_until_the_end(self) -> None:
@@ -255,37 +260,37 @@ class RuleJobs:
             self._machine.processes.finish(companion.running)
             last = tail(companion.running.program.log, lines=3) or "nothing"
             code = companion.running.wait(0)
-            self._refresh(names=companion.rules, over=f"The evaluator ended with status {code}. It said: {last}")
+            self._give_up(companion.rules, "Error", f"The evaluator ended with status {code}. It said: {last}")
             if not companion.rules and not self._has_ended:
                 self._tell(f"{companion.what} ended with status {code}: {last}")
 
-    def _refresh(self, *, names: tuple[str, ...] | None = None, only: str = "", over: str | None = None) -> None:
-        """Brings the description's statuses up to what the evaluators have written.
-
-        over: why a rule that is InProgress is evaluated no more; it is then Stopped, or Error with `names`.
-        """
+    def _refresh(self) -> None:
+        """Brings the description's statuses up to what the evaluators have written."""
         description, changes = self._description, {}
         for member in RULE_MEMBERS.values():
-            is_meant = not only or member.startswith("Profiler")
             statuses = description.get(member, [])
-            new = [
-                self._status(each, over if is_meant and (names is None or _name_of(each) in names) else None, names)
-                for each in statuses
-            ]
+            new = [self._status(each) for each in statuses]
             if new != statuses:
                 changes[member] = new
         if changes:
             self._store.update(self._name, changes)
 
-    def _status(self, status: Json, over: str | None, names: tuple[str, ...] | None) -> Json:
-        report = self._report(_name_of(status))
+    def _status(self, status: Json) -> Json:
+        name = _name_of(status)
+        report = self._report(name)
         if report.get("stop_training"):
-            self._ask_to_stop(status["RuleConfigurationName"], report)
+            self._ask_to_stop(name, report)
         new = {**status, **_told(report)}
-        if over and new["RuleEvaluationStatus"] == "InProgress":
-            ended = "Stopped" if names is None else "Error"
-            new |= {"RuleEvaluationStatus": ended, "StatusDetails": over[:_DETAILS], "LastModifiedTime": now()}
+        if new["RuleEvaluationStatus"] == "InProgress" and name in self._given_up:
+            new |= self._given_up[name]
         return new
+
+    def _give_up(self, rules: Iterable[Json], status: str, reason: str) -> None:
+        """These rules are evaluated no more; those that are InProgress have this status from now on."""
+        for rule in rules:
+            ended = {"RuleEvaluationStatus": status, "StatusDetails": reason[:_DETAILS], "LastModifiedTime": now()}
+            self._given_up.setdefault(_name_of(rule), ended)
+        self._refresh()
 
     def _ask_to_stop(self, rule: str, report: Json) -> None:
         if self._stop_asked or self._has_ended:
