@@ -7,6 +7,7 @@ Of large activations and inputs evenly spaced pixels are looked at (`thinned`), 
 spaced elements. Exercise it: pytest tests/unit/debug/test_hook_statistics.py
 """
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,6 +18,7 @@ from torch import Tensor
 THINNED_ELEMENTS: Final = 1 << 19
 # Of these many the 5th percentile is found to half a percentage point.
 _SAMPLE: Final = 4096
+_FEW: Final = 256
 
 
 @torch.no_grad()
@@ -26,16 +28,17 @@ def describe(tensor: Tensor) -> Tensor:
     flat = _flat(tensor)
     count = flat.numel()
     low, high = torch.aminmax(flat)
-    variance, mean = torch.var_mean(flat, correction=0)
-    abs_mean = torch.linalg.vector_norm(flat, 1) / count
-    l2 = ((variance + mean.square()) * count).sqrt()  # one pass less, and no cancellation
-    sample = flat[:: -(-count // _SAMPLE)]
-    p5, p95 = torch.quantile(sample, sample.new_tensor([0.05, 0.95])).unbind()
+    mean = flat.mean()
+    # Not var_mean, which takes 12 ms for 2.4 million numbers on one core: this takes 1, and does not cancel either.
+    variance = torch.linalg.vector_norm(flat - mean).square() / count
+    abs_mean = flat.abs().mean()  # the norm of order 1 takes three times as long
+    l2 = ((variance + mean.square()) * count).sqrt()
+    p5, p95 = _percentiles(flat)
     zeros = 1 - torch.count_nonzero(flat) / count
     nonfinite, nan = _not_numbers(flat, low, high)
     return torch.stack(
         [low, high, mean, variance.sqrt(), variance, abs_mean, l2, p5, p95, zeros, nonfinite / count, nan / count]
-    ).float()
+    )
 
 
 @torch.no_grad()
@@ -95,8 +98,23 @@ def _flat(tensor: Tensor) -> Tensor:
     return flat if flat.dtype == torch.float32 else flat.float()
 
 
+def _percentiles(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """The 5th and the 95th, of a sample where there are many; between two elements only where there are few."""
+    sample = flat[:: -(-flat.numel() // _SAMPLE)]
+    last = sample.numel() - 1
+    if last > _FEW:
+        return sample.kthvalue(round(0.05 * last) + 1).values, sample.kthvalue(round(0.95 * last) + 1).values
+    ordered = sample.sort().values
+    low, high = math.floor(0.05 * last), math.ceil(0.95 * last)
+    return (
+        ordered[low].lerp(ordered[min(low + 1, last)], 0.05 * last - low),
+        ordered[high].lerp(ordered[max(high - 1, 0)], high - 0.95 * last),
+    )
+
+
 def _not_numbers(flat: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """How many are no finite number, and how many are NaN."""
-    if flat.device.type == "cpu" and bool(torch.isfinite(low) & torch.isfinite(high)):
-        return low.new_zeros(()), low.new_zeros(())  # on a GPU this question would wait for all that was asked of it
+    if flat.device.type == "cpu" and math.isfinite(low.item()) and math.isfinite(high.item()):
+        none = low.new_zeros(())
+        return none, none  # on a GPU this question would wait for all that was asked of it
     return (~torch.isfinite(flat)).sum(), torch.isnan(flat).sum()
