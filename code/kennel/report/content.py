@@ -65,9 +65,11 @@ def _severity(advice: Advice) -> int:
 
 
 def _urgency(rule: Mapping[str, Any]) -> tuple[int, str]:
-    """What fired first; a rule that saw too little before those that saw enough."""
+    """What fired first; a rule that saw too little before those that saw enough, one that saw nothing last."""
     status = str(rule.get("RuleEvaluationStatus"))
-    place = 4 if rule.get("too_few") and status == "NoIssuesFound" else _FIRST.get(status, 3)
+    place = _FIRST.get(status, 3)
+    if rule.get("too_few") and status == "NoIssuesFound":
+        place = 4 if rule.get("steps_seen") else 6
     return place, str(rule.get("RuleConfigurationName") or rule.get("RuleName"))
 
 

@@ -73,6 +73,7 @@ def render(content: Mapping[str, Any], thumbnails: Thumbnails, *, json_name: str
     )
     environment.globals["n"] = functools.partial(show_number, content)
     environment.filters.update(_FILTERS)
+    environment.tests.update({"loud": _is_loud, "all_loud": lambda rules: all(map(_is_loud, rules))})
     sections = list(_SECTIONS)
     if content["failure"] or content["log_end"]:
         sections.insert(0, ("failure", "How it ended"))
@@ -148,11 +149,17 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _rule_status(rule: Mapping[str, Any]) -> str:
     status = str(rule.get("RuleEvaluationStatus"))
-    if rule.get("too_few") and status == "NoIssuesFound":
-        return "saw too little"
+    if status == "NoIssuesFound" and rule["checks"] and all(each["outcome"] == "moot" for each in rule["checks"]):
+        return "moot"
+    if status == "NoIssuesFound" and rule["too_few"]:
+        return "saw too little" if rule["steps_seen"] else "nothing to look at"
     return {"IssuesFound": "issues found", "NoIssuesFound": "no issues", "InProgress": "in progress"}.get(
         status, status
     )
+
+
+def _is_loud(rule: Mapping[str, Any]) -> bool:
+    return rule["RuleEvaluationStatus"] in ("IssuesFound", "Error")
 
 
 def _rule_class(rule: Mapping[str, Any]) -> str:

@@ -1,12 +1,14 @@
 """Where the time went, and what the machine did meanwhile."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import altair as alt
 
 from kennel.report.drawing import OTHER, PALETTE, Chart, colours, data, draw, zoom
 
+# A phase has one colour in every chart; those of a job's beginning and end are greys.
+_PHASES: Final = ("forward", "backward", "optimizer", "data_wait", "eval", "hook", "features")
 _CORES: Final = 16
 _BOX_LETTERS: Final = 150  # that fit on the whole width of a flame
 
@@ -52,7 +54,9 @@ def _phase_chart(phases: Sequence[Mapping[str, Any]], names: Sequence[str]) -> l
         x=alt.X("seconds:Q", title="seconds", axis=alt.Axis(tickCount=5)),
         tooltip=["phase:N", alt.Tooltip("seconds:Q", format=",.3f"), alt.Tooltip("share:Q", format=".1%")],
     )
-    bars = base.mark_bar(height={"band": 0.7}).encode(color=alt.Color("phase:N", scale=colours(names), legend=None))
+    bars = base.mark_bar(height={"band": 0.7}).encode(
+        color=alt.Color("phase:N", scale=_phase_colours(names), legend=None)
+    )
     texts = base.mark_text(align="left", dx=4).encode(text=alt.Text("share:Q", format=".1%"))
     chart = alt.layer(bars, texts).properties(width="container", height=max(60, 21 * len(phases)))
     said = ", ".join(f"{each['phase']} {each['seconds']:.3g} s" for each in phases[:3])
@@ -74,14 +78,14 @@ def _epoch_chart(epochs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> l
     if not parts:
         return []
     shown = [name for name in names if any(each["phase"] == name for each in parts)]
-    scale = colours(names)
+    scale = _phase_colours(names)
     chart = (
         alt.Chart(data(parts))
         .mark_bar()
         .encode(
             x=alt.X("epoch:O", axis=alt.Axis(labelAngle=0, labelOverlap=True), title="epoch"),
             y=alt.Y("seconds:Q", title="seconds"),
-            color=alt.Color("phase:N", scale=scale, legend=alt.Legend(values=shown[: len(PALETTE)], columns=4)),
+            color=alt.Color("phase:N", scale=scale, legend=alt.Legend(values=shown, columns=4)),
             order=alt.Order("order:Q"),
             tooltip=["epoch:O", "phase:N", alt.Tooltip("seconds:Q", format=",.3f")],
         )
@@ -91,11 +95,17 @@ def _epoch_chart(epochs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> l
     return [draw("time-epochs", "By epoch", said, chart)]
 
 
+def _phase_colours(names: Iterable[str]) -> alt.Scale:
+    others = sorted(set(names) - set(_PHASES))
+    greys = ["var(--muted)", OTHER, "var(--line)"]
+    colours_of_others = [greys[place % len(greys)] for place in range(len(others))]
+    return alt.Scale(domain=[*_PHASES, *others], range=[*PALETTE, *colours_of_others])
+
+
 def _step_chart(time: Mapping[str, Any]) -> list[Chart]:
     spans = time["spans"] or []
     if not spans:
         return []
-    names = [each["phase"] for each in time["phases"]]
     chart = (
         alt.Chart(data(spans))
         .mark_rect(stroke="var(--paper)", strokeWidth=0.5)
@@ -103,7 +113,7 @@ def _step_chart(time: Mapping[str, Any]) -> list[Chart]:
             x=alt.X("from_ms:Q", title="ms since the first of them began", scale=alt.Scale(nice=False)),
             x2="to_ms:Q",
             y=alt.Y("lane:N", title=None, sort=None, axis=alt.Axis(labelColor="var(--ink)", labelLimit=110)),
-            color=alt.Color("lane:N", scale=colours(names), legend=None),
+            color=alt.Color("lane:N", scale=_phase_colours({each["lane"] for each in spans}), legend=None),
             tooltip=[
                 "name:N",
                 "step:Q",
@@ -173,7 +183,8 @@ def _lines(metrics: Sequence[Mapping[str, Any]]) -> alt.Chart:
         for at, value in each["curve"]
     ]
     is_share = metrics[0]["unit"] == "percent"
-    scale = alt.Scale(domain=[0, 100]) if is_share else alt.Scale(zero=True)
+    top = 100 if is_share else None if any(each["value"] for each in points) else 1
+    scale = alt.Scale(domain=[0, top]) if top else alt.Scale(zero=True)
     return alt.Chart(data(points)).encode(
         x=alt.X("s:Q", title="seconds", axis=alt.Axis(grid=False), scale=alt.Scale(nice=False)),
         y=alt.Y(
