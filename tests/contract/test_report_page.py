@@ -260,7 +260,8 @@ def test_print_opens_what_is_folded_and_is_light(browser: Any, folder: Path, tmp
     shown = open_page(browser, folder, color_scheme="dark")
     try:
         shown.page.evaluate("dispatchEvent(new Event('beforeprint'))")
-        assert shown.page.eval_on_selector_all("details", "all => all.every(each => each.open)")
+        assert shown.page.eval_on_selector_all("details:not(.minor)", "all => all.every(each => each.open)")
+        assert not shown.page.locator("details.minor").evaluate("each => each.open")  # what found nothing
         shown.page.emulate_media(media="print")
         assert shown.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         ink = shown.page.locator("#learning p").first.evaluate("each => getComputedStyle(each).color")

@@ -65,15 +65,22 @@ class RunRecord:
 
 
 def read_run(
-    folder: Path, *, name: str | None = None, source: str | None = None, unpacked: Path | None = None
+    folder: Path,
+    *,
+    name: str | None = None,
+    source: str | None = None,
+    unpacked: Path | None = None,
+    job: Mapping[str, Any] | None = None,
 ) -> RunRecord:
     """The run in a folder. name, source: what the page calls it, and says of where it came from.
+
+    unpacked: see RunLayout. job: what DescribeTrainingJob says, where no job.json does.
 
     Raises UserError where the folder holds no run.
     """
     layout = RunLayout(folder, unpacked)
     reader = _Reader()
-    job = reader.json(layout.job, {}).get("description") or {}
+    job = reader.json(layout.job, {}).get("description") or dict(job or {})
     card = reader.json(layout.model / "model.json", {}) or None
     evaluation = reader.json(layout.results / "evaluation.json", {}) or None
     log = reader.lines(layout.log)

@@ -32,18 +32,17 @@ def open_run(source: str, *, runs: Path) -> Iterator[RunRecord]:
     Raises UserError for a name, folder or address without a run, and ContractError for an archive that cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="kennel-report-") as temporary:
+        unpacked = Path(temporary) / "unpacked"
         if source.startswith("s3://"):
             folder = Path(temporary) / "job"
             _download(source, folder)
+            _unpack_results(folder, unpacked)
             name = source.rstrip("/").rsplit("/", 1)[-1]
+            yield read_run(folder, name=name, source=source, unpacked=unpacked, job=_describe(source, name))
         else:
             folder = _local_folder(source, runs)
-            name = folder.name
-        unpacked = Path(temporary) / "unpacked"
-        _unpack_results(folder, unpacked)
-        yield read_run(
-            folder, name=name, source=source if source.startswith("s3://") else str(folder), unpacked=unpacked
-        )
+            _unpack_results(folder, unpacked)
+            yield read_run(folder, unpacked=unpacked)
 
 
 def _local_folder(source: str, runs: Path) -> Path:
@@ -143,6 +142,24 @@ def _download(address: str, folder: Path) -> None:
         ) from error
     if not found:
         raise UserError(f"{address} holds no job's output: nothing lies under {', '.join(_PREFIXES)} there.")
+
+
+def _describe(address: str, name: str) -> dict[str, Any]:
+    """What SageMaker says of the job whose output that is; {} where it does not know it or may not be asked.
+
+    The output is enough for a report, without the job's status and times: so nothing that fails here is an error.
+    """
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    config = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 1})
+    try:
+        found = boto3.client("sagemaker", config=config).describe_training_job(TrainingJobName=name)
+    except (ClientError, BotoCoreError):
+        return {}
+    path = str((found.get("OutputDataConfig") or {}).get("S3OutputPath", "")).rstrip("/")
+    return dict(found) if f"{path}/{name}" == address.rstrip("/") else {}
 
 
 def _objects(client: Any, bucket: str, prefix: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401  boto3's own class

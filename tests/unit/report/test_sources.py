@@ -3,6 +3,7 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import boto3
@@ -110,7 +111,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     host, port = server.get_host_and_port()
     for key, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x"), ("DEFAULT_REGION", "us-east-1")):
         monkeypatch.setenv(f"AWS_{key}", value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     with urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST"), timeout=10):
         pass  # what moto holds is the whole process's
     yield f"http://{host}:{port}"
@@ -129,6 +130,22 @@ def test_a_job_in_s3_is_downloaded_and_read(job: Path, tmp_path: Path, s3: str) 
         assert record.evaluation is not None
         assert len(record.rules) == 3
         assert record.timeline["readers"] == 2
+        assert record.status == "Unknown"
+
+
+@pytest.mark.parametrize(("path", "status"), [("s3://results/prefix/", "Stopped"), ("s3://results/other", "Unknown")])
+def test_sagemaker_is_asked_for_the_jobs_state_and_believed_if_it_means_this_output(
+    job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, status: str
+) -> None:
+    class Client:
+        def describe_training_job(self, **request: str) -> dict[str, Any]:
+            assert request == {"TrainingJobName": "job-1"}
+            return {"TrainingJobStatus": "Stopped", "OutputDataConfig": {"S3OutputPath": path}}
+
+    monkeypatch.setattr(boto3, "client", lambda *args, **options: Client())
+    monkeypatch.setattr(sources, "_download", lambda address, folder: shutil.copytree(job, folder))
+    with open_run("s3://results/prefix/job-1", runs=tmp_path) as record:
+        assert record.status == status
 
 
 @pytest.mark.parametrize("address", ["s3://", "s3://results", "s3://results/"])

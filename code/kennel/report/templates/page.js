@@ -58,5 +58,5 @@
     search();
   });
 
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => (each.open = true)));
+  addEventListener("beforeprint", () => document.querySelectorAll("details:not(.minor)").forEach((each) => (each.open = true)));
 })();
