@@ -52,7 +52,7 @@ def test_gradients_vanish_in_a_deep_net_of_sigmoids(tmp_path: Path) -> None:
     rule = build_rule("VanishingGradient", {})
     found = [each for step in findings(trial, rule).values() for each in step]
     assert "gradient/Deep_layers.0.weight" in {each.tensor for each in found}
-    assert "BatchNorm or skip connections" in rule.remedy
+    assert "Deep_layers.0.weight" in rule.remedy and "BatchNorm or skip connections" in rule.remedy
 
 
 def test_recommended_waits_for_three_steps_and_for_a_loss_that_is_worth_it(tmp_path: Path) -> None:

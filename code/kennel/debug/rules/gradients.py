@@ -8,8 +8,6 @@ from kennel.debug.rules.parameters import Patterns, parameter
 from kennel.debug.rules.reading import Series, choose, loss_names, mode_of, present
 from kennel.debug.rules.words import number
 
-# How the last layers of torchvision's networks, and of most others, are called.
-HEAD = ("fc.", "head", "classifier")
 CUT_OFF = (
     "nothing comes back from the loss. A ReLU after the logits does this (its output and its gradient are zero for "
     "every negative logit); so do detach(), no_grad() or an argmax before the loss. Give the loss the plain output of "
@@ -61,10 +59,11 @@ class VanishingGradient(Rule):
     def remedy(self) -> str:
         if not self._flat:
             return self.advice
-        names = [name.removeprefix("gradient/") for name in self._flat]
-        if all(self._flat.values()) and any(part in name for name in names for part in HEAD):
-            return f"The gradient of {names[-1]} is exactly zero: {CUT_OFF}"
-        return self.advice
+        gone = sorted(name.removeprefix("gradient/") for name in self._flat)
+        if all(self._flat.values()) and len(gone) == len(self._below):
+            return f"The gradient of {gone[-1]}, as of all that was judged, is exactly zero: {CUT_OFF}"
+        few = ", ".join(gone[:3]) + (f" and {len(gone) - 3} more" if len(gone) > 3 else "")
+        return f"It is {few} that the signal does not reach. {self.advice}"
 
     def check(self, trial: TrialLike, step: int) -> list[Finding]:
         names = present(trial, choose(trial, patterns=self.parameters.tensor_regex, otherwise="gradients"), step)
