@@ -12,6 +12,7 @@ from kennel.report.learning import WORTHWHILE, should_stop
 from kennel.report.verdict.case import SURE, Case, describe_setting, differs, standard_error
 from kennel.report.verdict.diagnosis import IMPROVEMENT, Diagnosis, percent
 
+_TRAINED_PX = 224
 _OVERFIT_GAP = 0.1
 _IMBALANCE = 5.0
 _SLOW = 0.5  # of the loss of knowing nothing: where a pretrained head should be below after all epochs
@@ -20,6 +21,7 @@ _SLOW = 0.5  # of the loss of knowing nothing: where a pretrained head should be
 def improvements(case: Case) -> list[Diagnosis]:
     """What would make the model better, most gainful first."""
     looks = (
+        small_pictures,
         too_few_epochs,
         too_low_rate,
         overfitting,
@@ -31,6 +33,24 @@ def improvements(case: Case) -> list[Diagnosis]:
     )
     found = [diagnosis for look in looks if (diagnosis := look(case))]
     return sorted(found, key=lambda each: -each.worth)
+
+
+def small_pictures(case: Case) -> Diagnosis | None:
+    """Pictures that the network sees smaller than those that its weights were trained on."""
+    size = int(case.setting("image-size", _TRAINED_PX))
+    if not case.is_pretrained or size >= _TRAINED_PX:
+        return None
+    return Diagnosis(
+        Advice(
+            title="The network sees small pictures",
+            change=f"Train with {describe_setting({'image-size': _TRAINED_PX})}: what the trained weights know by.",
+            gain="On photos of dogs 96 px gave 70 % and 224 px 92 % of the test pictures, at four times the time.",
+            evidence=[f"image-size is {size}; validation accuracy {percent(case.result('valid'))}."],
+            severity=IMPROVEMENT,
+            source="image-size",
+        ),
+        worth=100 * (1 - case.result("valid")) * (1 - size / _TRAINED_PX),
+    )
 
 
 def too_low_rate(case: Case) -> Diagnosis | None:

@@ -12,7 +12,7 @@ from kennel.report.advice import Advice
 from kennel.report.verdict.case import SURE, Case, describe_setting, differs, standard_error
 from kennel.report.verdict.diagnosis import FAULT, IMPROVEMENT, Diagnosis, percent
 from kennel.report.verdict.labels import valid_labels_mixed_up, wrong_labels
-from kennel.report.verdict.waiting import loader_sleeps
+from kennel.report.verdict.waiting import features_wait, loader_sleeps
 
 # Of the loss of knowing nothing. Measured on photos (frozen ResNet-18, 20 classes, adamw): lr=0.003 0.7, 0.01 0.5 to
 # 1.2, 0.03 1.3 to 3.9, 0.1 6 to 14; with sgd, lr=0.1 1.0, lr=1 20.
@@ -32,7 +32,9 @@ def faults(case: Case) -> list[Diagnosis]:
     kind = None if broken or silent or labels else another_kind(case)
     # A failure that one of these explains is told there.
     failure = None if broken else failed(case)
-    found = [failure, broken, silent, labels, kind, random, None if failure else stopped(case), loader_sleeps(case)]
+    halted = None if failure else stopped(case)
+    asleep = loader_sleeps(case) or features_wait(case)
+    found = [failure, broken, silent, labels, kind, random, halted, asleep]
     return [each for each in found if each]
 
 
@@ -105,7 +107,7 @@ def activation_after_logits(case: Case) -> Diagnosis | None:
         name = "Softmax" if is_softmax else "Sigmoid"
     silent, gradients = case.signals.silent_gradients
     evidence = [
-        f"No logit was negative in {logits.steps} saved training steps: they lie between {logits.low:g} and "
+        f"No logit was negative in {logits.steps} saved steps: they lie between {logits.low:g} and "
         f"{logits.high:.4g}, {percent(logits.zero_share)} of them exactly 0. A wrong class needs a negative one."
     ]
     if silent and silent == gradients:
@@ -221,7 +223,9 @@ def another_kind(case: Case) -> Diagnosis | None:
             f"The mean validation picture lies {shift.distance:.2f} standard deviations from the mean training picture "
             f"(over {shift.numbers} {what}); sets of the same kind and of these sizes lie {shift.by_chance:.2f} apart."
         )
-    is_unlike = _lags_behind_test(case, by=_UNLIKE_POINTS)
+    # Features see what a few channels do not: where they are alike, the accuracies differ for another reason.
+    is_alike = shift is not None and shift.numbers > 16 and not shift.is_large
+    is_unlike = not is_alike and _lags_behind_test(case, by=_UNLIKE_POINTS)
     if len(evidence) < (1 if is_unlike else 2) or not (differs_visibly or is_unlike):
         return None
     advice = Advice(

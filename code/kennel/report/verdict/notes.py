@@ -119,7 +119,7 @@ def looks_different(case: Case) -> Diagnosis | None:
 
 def too_few_steps(case: Case) -> Diagnosis | None:
     """Rules that found nothing because there was next to nothing to see."""
-    blind = [rule for rule in case.run.rules if rule.get("too_few")]
+    blind = [rule for rule in case.run.rules if rule.get("too_few") and not _is_beside_the_point(case, rule)]
     if not blind:
         return None
     return _note(
@@ -129,6 +129,12 @@ def too_few_steps(case: Case) -> Diagnosis | None:
         [f"{rule.get('RuleName')}: {rule.get('StatusDetails')}" for rule in blind],
         source="too_few",
     )
+
+
+def _is_beside_the_point(case: Case, rule: dict[str, Any]) -> bool:
+    """A rule about what this training does not have: no step more would tell it anything."""
+    has_no_units = rule.get("RuleName") in ("DeadRelu", "SaturatedActivation") and not case.run.facts.get("activations")
+    return has_no_units or "no GPU" in str(rule.get("StatusDetails"))
 
 
 def broken_rules(case: Case) -> Diagnosis | None:

@@ -15,6 +15,12 @@ _SOME: Final = 0.2
 _WAIT_MS: Final = 5.0
 _BUSY_CPU: Final = 70.0
 _OUTSIDE_LOOP: Final = ("start", "features", "results")
+_WORTH_SECONDS: Final = 5.0
+_ASLEEP: Final = "The data loader sleeps: training waits for its data"
+_WAKE: Final = (
+    "Look in the loader for a sleep, a lock, or files read over a network or from a slow disk; copy the pictures to "
+    "this machine first."
+)
 _EXPLAINS: Final = ("Dataloader", "IOBottleneck", "CPUBottleneck", "LowGPUUtilization", "BatchSize", "StepOutlier")
 
 
@@ -57,6 +63,34 @@ def loader_sleeps(case: Case) -> Diagnosis | None:
     return _waiting(case, share, seconds, wait_ms, severity=FAULT)
 
 
+def features_wait(case: Case) -> Diagnosis | None:
+    """Before the first epoch: the frozen backbone waits for the pictures whose features it computes."""
+    phases = {name: float(seconds) for name, seconds in (case.run.timeline.get("phases") or {}).items()}
+    within = (case.run.timeline.get("within") or {}).get("features") or {}
+    seconds, whole = float(within.get("data_wait") or 0.0), sum(phases.values())
+    if seconds < _WORTH_SECONDS or seconds < _SOME * whole:
+        return None
+    cpu = median_cpu(case)
+    is_asleep = cpu is not None and cpu <= _BUSY_CPU and seconds > _MUCH * phases["features"]
+    evidence = [
+        f"The features took {phases['features']:.1f} s, of which the network waited {seconds:.1f} s for pictures: "
+        f"{percent(seconds / whole)} of the whole training."
+    ]
+    evidence += [f"The cores were busy to {cpu:.0f} % (median)."] if cpu is not None else []
+    return Diagnosis(
+        Advice(
+            title=_ASLEEP if is_asleep else "Reading the pictures takes longer than looking at them",
+            change=_WAKE if is_asleep else "Take a machine with more cores, or shrink the picture files once.",
+            gain=f"Up to {seconds:.0f} s of this run. No accuracy.",
+            evidence=evidence,
+            severity=FAULT if is_asleep else IMPROVEMENT,
+            source="data_wait",
+        ),
+        worth=seconds / whole,
+        explains=_EXPLAINS,
+    )
+
+
 def data_is_slow(case: Case) -> Diagnosis | None:
     """A good part of the loop is spent waiting: more cores, smaller files or cached features would help."""
     share, seconds, wait_ms = share_waited(case)
@@ -84,11 +118,7 @@ def _waiting(case: Case, share: float, seconds: float, wait_ms: float, *, severi
     if cpu is not None:
         evidence.append(f"The cores were busy to {cpu:.0f} % meanwhile (median).")
     if severity == FAULT:
-        title = "The data loader sleeps: training waits for its data"
-        change = (
-            "Look in the loader for a sleep, a lock, or files read over a network or from a slow disk; "
-            "copy the pictures to this machine first."
-        )
+        title, change = _ASLEEP, _WAKE
     else:
         title = "Training waits for pictures to be read"
         change = (
