@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from real_runs import LOSS, Data, Training, alternating, findings, fired, write_trial
+from real_runs import LOSS, Data, Training, alternating, findings, fired, tell, write_trial
 
 from kennel.debug.rules import RECOMMENDED, build_rule
 from kennel.debug.tensors import Trial
@@ -262,3 +262,17 @@ class MeansOnly:
 def test_a_loss_of_which_only_the_mean_was_saved_is_judged() -> None:
     trial: Any = MeansOnly({0: 1.0, 10: 1.0, 20: 0.5})
     assert list(findings(trial, build_rule("LossNotDecreasing", {}))) == [10]
+
+
+def test_a_training_that_goes_on_is_compared_with_guessing(tmp_path: Path) -> None:
+    """From a checkpoint, where its own first loss is low already: the number of classes says what guessing costs."""
+    modes = {20 + step: ("EVAL" if step % 2 else "TRAIN", 10 + step // 2) for step in range(10)}
+    saved = {step: {"loss": 0.4 if mode == "EVAL" else 0.1} for step, (mode, _) in modes.items()}
+    trial = write_trial(tmp_path / "trial", saved, modes=modes)
+    rule = build_rule("LossNotDecreasing", RECOMMENDED["LossNotDecreasing"])
+    assert not findings(trial, rule) and rule.too_few and "the number of classes is not known" in rule.account()
+    rule = build_rule("LossNotDecreasing", RECOMMENDED["LossNotDecreasing"])
+    assert not findings(tell(trial, classes=["beagle", "boxer", "collie"]), rule) and not rule.too_few
+    saved = {step: {"loss": 1.1} for step in modes}
+    bad = tell(write_trial(tmp_path / "bad", saved, modes=modes), classes=["beagle", "boxer", "collie"])
+    assert "not 1 % below 1.099" in fired(bad, "LossNotDecreasing", **RECOMMENDED["LossNotDecreasing"])[0].message

@@ -9,7 +9,6 @@
 A rule holds what it has seen, so every evaluation builds its own.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -122,8 +121,3 @@ class Rule:
 
     def _see(self, step: int) -> None:
         self._seen.add(step)
-
-
-def each_tensor(names: Sequence[str], judge: Callable[[str], Finding | None]) -> list[Finding]:
-    """The findings of the tensors that have one."""
-    return [finding for finding in map(judge, names) if finding is not None]

@@ -44,18 +44,25 @@ class Beginning:
         return self._judged < self._patience
 
     def needs(self) -> str:
+        if self._first is None:
+            return "none of them the first of the training, and the number of classes is not known"
         return f"with {self._judged} validations; needs {self._patience}"
 
-    def add(self, point: Point) -> Iterator[Finding]:
-        """What the next loss shows."""
+    def add(self, point: Point, *, chance: float | None) -> Iterator[Finding]:
+        """What the next loss shows. chance: the loss of guessing, if it is known.
+
+        It stands in for the first loss of a training that goes on from a checkpoint, whose own is low already.
+        """
         if self._first is None and math.isfinite(point.value):
-            self._first = point.value
+            self._first = point.value if point.mode_step == 0 else chance
         self._passes.add(point)
         if not math.isfinite(point.value):
             self._judged = max(self._judged, self._patience)
             yield self._finding(
                 point, point.value, f"The loss is {point.value} at {point.mode} step {point.mode_step}."
             )
+        elif self._first is None:
+            return
         elif self._mode in (None, "EVAL") and (self._passes.closed or point.mode == "EVAL"):
             yield from self._judge_passes(point)
         elif self._mode in (None, "GLOBAL", point.mode):

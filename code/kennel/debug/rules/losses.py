@@ -71,7 +71,9 @@ class LossNotDecreasing(Rule):
         if new and new[-1].step == step:
             self._see(step)
         if self.parameters.reference == "start":
-            found = [finding for point in new for finding in self._beginning.add(point)]
+            classes = len(trial.facts.get("classes") or ())
+            chance = math.log(classes) if classes > 1 else None
+            found = [finding for point in new for finding in self._beginning.add(point, chance=chance)]
             return [each for each in found if mode_of(trial, step) == (each.mode, each.step)]
         newest = [(name, points) for name, points in self._series.points.items() if points and points[-1].step == step]
         return [finding for name, points in newest for finding in self._judge(name, points)]
