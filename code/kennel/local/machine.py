@@ -51,8 +51,20 @@ def training_environ(machine: Machine, request: Json, *, base: Path, job_arn: st
             "SAGEMAKER_BASE_DIR": str(base),
             "TRAINING_JOB_NAME": request["TrainingJobName"],
             "TRAINING_JOB_ARN": job_arn,
+            **_debugger_environ(request, base),
         },
     )
+
+
+def _debugger_environ(request: Json, base: Path) -> dict[str, str]:
+    """Where smdebug finds what it looks for under /opt/ml, for scripts that make their hook from that."""
+    files = {
+        "DebugHookConfig": ("SMDEBUG_CONFIG_FILE_PATH", "debughookconfig.json"),
+        "ProfilerConfig": ("SMPROFILER_CONFIG_PATH", "profilerconfig.json"),
+        "TensorBoardOutputConfig": ("TENSORBOARD_CONFIG_FILE_PATH", "tensorboardoutputconfig.json"),
+    }
+    config = base / "input" / "config"
+    return {variable: str(config / file) for member, (variable, file) in files.items() if member in request}
 
 
 def serving_environ(machine: Machine, container: Json, *, base: Path, port: int, scratch: Path) -> dict[str, str]:

@@ -5,12 +5,11 @@ are told by runs/<job>/rules/rules.json, and tell by runs/<job>/rules/<rule>.jso
 fault of any of them is told there or in the service's log; the training goes on.
 """
 
-import json
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +17,6 @@ from typing import Final
 from kennel.errors import KennelError
 from kennel.local.debug_layout import (
     END_FILE,
-    RULE_MEMBERS,
     custom_rules,
     debug_layout,
     has_debugging,
@@ -33,14 +31,14 @@ from kennel.local.log_file import tail
 from kennel.local.machine import Machine, program_environ
 from kennel.local.ml_folder import is_profiled, write_profiler_config
 from kennel.local.processes import Program, RunningProgram
+from kennel.local.rule_statuses import RuleStatuses, name_of
 from kennel.local.runners import training_owner
 from kennel.local.storage import STORAGE_ERRORS, read_address
-from kennel.local.store import Store, now
+from kennel.local.store import Store
 from kennel.local.validation import Json
 
 _LOOK_EVERY_S: Final = 1.0
 _SETTLE_EVERY_S: Final = 0.2
-_DETAILS: Final = 1024
 _DEBUG: Final = "debug-rules"
 _PROFILER: Final = "profiler-rules"
 _SAMPLER: Final = "sampler"
@@ -69,15 +67,14 @@ class RuleJobs:
         self._name = name
         self._machine = machine
         self._store = store
-        self._stop_training = stop_training
         self._layout = debug_layout(machine.layout.job_dir(name), self._description)
+        self._statuses = RuleStatuses(name, store, self._layout.rules, stop_training=stop_training)
         self._output = GrowingOutput(machine.objects)
         self._sources: dict[str, Path] = {}
         self._companions: dict[str, Companion] = {}
-        self._given_up: dict[str, Json] = {}
         self._lock = threading.RLock()
         self._wake = threading.Event()
-        self._has_begun = self._has_ended = self._is_stopping = self._stop_asked = False
+        self._has_begun = self._has_ended = self._is_stopping = False
         self._settle_until = float("inf")
         self._brought_at = 0.0
         self._thread: threading.Thread | None = None
@@ -116,7 +113,7 @@ class RuleJobs:
             self._end(_SAMPLER)
             self._write_end_files()
             if self._thread is None:
-                self._give_up(rules_of(self._description), "Stopped", "The training had not begun")
+                self._statuses.give_up(rules_of(self._description), "Stopped", "The training had not begun")
         self._wake.set()
 
     def update(self, changes: Json) -> None:
@@ -131,17 +128,17 @@ class RuleJobs:
                 self._end(_SAMPLER)
             if "ProfilerRuleConfigurations" in changes:  # one evaluator for the old and the new, from the beginning
                 self._end(_PROFILER)
-                self._forget_profiler_rules()
+                self._statuses.forget(self._description.get("ProfilerRuleConfigurations", []))
             elif not is_profiled(self._description):
                 self._end(_PROFILER)
                 rules = self._description.get("ProfilerRuleConfigurations", [])
-                self._give_up(rules, "Stopped", "The profiler was disabled")
+                self._statuses.give_up(rules, "Stopped", "The profiler was disabled")
             self._start_wanted()
 
     def settle(self, reason: str) -> None:
         """Of a service that ended before: rules that it left InProgress are Stopped, for this reason."""
         self._has_ended = True
-        self._give_up(rules_of(self._description), "Stopped", reason)
+        self._statuses.give_up(rules_of(self._description), "Stopped", reason)
 
     def stop(self) -> None:
         """Ends everything soon: rules that have not fired are Stopped."""
@@ -176,7 +173,7 @@ class RuleJobs:
         if built_in:
             self._start(_DEBUG, built_in, "kennel.debug.watch", orders)
         for number, rule in enumerate(custom):
-            self._start(f"custom-{number}", [rule], "kennel.debug.watch", orders, "--custom", _name_of(rule))
+            self._start(f"custom-{number}", [rule], "kennel.debug.watch", orders, "--custom", name_of(rule))
         if is_profiled(description):
             self._start_sampler(description["ProfilerConfig"].get("ProfilingIntervalInMilliseconds", 500))
             if rules := description.get("ProfilerRuleConfigurations"):
@@ -212,18 +209,13 @@ class RuleJobs:
         except OSError as error:
             self._tell(f"{what} could not be started: {error}")
             return
-        for rule in rules:
-            self._given_up.pop(_name_of(rule), None)
+        self._statuses.begin(rules)
         self._companions[what] = Companion(what, tuple(rules), running)
 
     def _end(self, what: str) -> None:
         companion = self._companions.pop(what, None)
         if companion:
             self._machine.processes.end(companion.running)
-
-    def _forget_profiler_rules(self) -> None:
-        for rule in self._description.get("ProfilerRuleConfigurations", []):
-            (self._layout.rules / f"{_name_of(rule)}.json").unlink(missing_ok=True)
 
     def _live(self) -> None:
         try:
@@ -233,7 +225,7 @@ class RuleJobs:
         with self._lock:
             for what in list(self._companions):
                 self._end(what)
-            self._give_up(rules_of(self._description), "Stopped", "The evaluation was stopped")
+            self._statuses.give_up(rules_of(self._description), "Stopped", "The evaluation was stopped")
         self._bring()
 
     def _look_until_the_end(self) -> None:
@@ -241,7 +233,7 @@ class RuleJobs:
         while True:
             with self._lock:
                 self._collect()
-                self._refresh()
+                self._statuses.refresh()
                 if self._is_over():
                     return
             self._bring_now_and_then()
@@ -260,55 +252,9 @@ class RuleJobs:
             self._machine.processes.finish(companion.running)
             last = tail(companion.running.program.log, lines=3) or "nothing"
             code = companion.running.wait(0)
-            self._give_up(companion.rules, "Error", f"The evaluator ended with status {code}. It said: {last}")
+            self._statuses.give_up(companion.rules, "Error", f"The evaluator ended with status {code}. It said: {last}")
             if not companion.rules and not self._has_ended:
                 self._tell(f"{companion.what} ended with status {code}: {last}")
-
-    def _refresh(self) -> None:
-        """Brings the description's statuses up to what the evaluators have written."""
-        description, changes = self._description, {}
-        for member in RULE_MEMBERS.values():
-            statuses = description.get(member, [])
-            new = [self._status(each) for each in statuses]
-            if new != statuses:
-                changes[member] = new
-        if changes:
-            self._store.update(self._name, changes)
-
-    def _status(self, status: Json) -> Json:
-        name = _name_of(status)
-        report = self._report(name)
-        if report.get("stop_training"):
-            self._ask_to_stop(name, report)
-        new = {**status, **_told(report)}
-        if new["RuleEvaluationStatus"] == "InProgress" and name in self._given_up:
-            new |= self._given_up[name]
-        return new
-
-    def _give_up(self, rules: Iterable[Json], status: str, reason: str) -> None:
-        """These rules are evaluated no more; those that are InProgress have this status from now on."""
-        for rule in rules:
-            ended = {"RuleEvaluationStatus": status, "StatusDetails": reason[:_DETAILS], "LastModifiedTime": now()}
-            self._given_up.setdefault(_name_of(rule), ended)
-        self._refresh()
-
-    def _ask_to_stop(self, rule: str, report: Json) -> None:
-        if self._stop_asked or self._has_ended:
-            return
-        self._stop_asked = True
-        details = str(report.get("StatusDetails", ""))
-        self._stop_training(f"Rule '{rule}' ({report.get('RuleName', rule)}) fired and stopped the job: {details}")
-
-    def _report(self, rule: str) -> Json:
-        """What the evaluator has written of a rule; nothing if that is not there or cannot be read."""
-        try:
-            content = json.loads((self._layout.rules / f"{rule}.json").read_text())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            self._tell(f"rule '{rule}': its file cannot be read: {error}")
-            return {}
-        return content if isinstance(content, dict) else {}
 
     def _bring_now_and_then(self) -> None:
         if time.monotonic() - self._brought_at > self._machine.settings.checkpoint_every_s:
@@ -351,19 +297,3 @@ class RuleJobs:
 
     def _tell(self, text: str) -> None:
         print(f"{self._name}: {text}", file=sys.stderr, flush=True)
-
-
-def _name_of(rule: Json) -> str:
-    return str(rule["RuleConfigurationName"])
-
-
-def _told(report: Json) -> Json:
-    """A rule's report as DescribeTrainingJob repeats it."""
-    if "RuleEvaluationStatus" not in report:
-        return {}
-    told = {
-        "RuleEvaluationStatus": report["RuleEvaluationStatus"],
-        "LastModifiedTime": round(float(report.get("LastModifiedTime", 0)), 3) or now(),
-    }
-    details = " ".join(str(report.get("StatusDetails") or "").split())[:_DETAILS]
-    return {**told, **({"StatusDetails": details} if details else {})}
