@@ -21,13 +21,13 @@ def client(tmp_path: Path) -> Iterator[Client]:
 
 
 def test_a_job_in_the_built_image_is_watched_by_rules(
-    client: Client, built_images: BuiltImages, make_folder: Callable[..., Path]
+    client: Client, built: BuiltImages, make_folder: Callable[..., Path]
 ) -> None:
     def rule(name: str) -> dict[str, object]:
         return {"RuleConfigurationName": name, "RuleEvaluatorImage": "x", "RuleParameters": {"rule_to_invoke": name}}
 
     request = training_request("watched")
-    request["AlgorithmSpecification"] = {"TrainingImage": built_images.train, "TrainingInputMode": "File"}
+    request["AlgorithmSpecification"] = {"TrainingImage": built.train, "TrainingInputMode": "File"}
     request["HyperParameters"] = {
         "weights": "none",
         "trainable": "all",
