@@ -36,12 +36,6 @@ def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     os.replace(beside, folder / FACTS_FILE)
 
 
-def mark_end(folder: Path) -> None:
-    """Says that nothing is written any more, where no platform does."""
-    if folder.is_dir():
-        (folder / END_FILE).touch()
-
-
 def _free_name(folder: Path) -> Path:
     number = 1
     while (earlier := folder.with_name(f"{folder.name}-earlier-{number}")).exists():

@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -73,6 +73,8 @@ class _Orders:
 
     @property
     def has_timeline(self) -> bool:
+        if self._profiler_file.exists() and self._profiler().get("DisableProfiler"):
+            return False
         return self.settings.debug == "on" or (self.settings.debug == "auto" and self._profiler_file.exists())
 
     @property
@@ -95,16 +97,16 @@ class _Orders:
         """Where profilerconfig.json says, or SageMaker's default, or in our own output."""
         if not self._profiler_file.exists():
             return self.own_folder / "profiler-output"
-        try:
-            content: Any = json.loads(self._profiler_file.read_text()) or {}
-            local = PurePosixPath(content.get("LocalPath") or _PLATFORM_BASE / "output" / "profiler")
-        except (ValueError, AttributeError, TypeError) as error:
-            print(
-                f"debug: {self._profiler_file} is not as SageMaker writes it ({error}); its defaults hold", flush=True
-            )
-            local = _PLATFORM_BASE / "output" / "profiler"
+        local = PurePosixPath(self._profiler().get("LocalPath") or _PLATFORM_BASE / "output" / "profiler")
         is_ours = local.is_relative_to(_PLATFORM_BASE)
         return self.paths.base / local.relative_to(_PLATFORM_BASE) if is_ours else Path(local)
+
+    def _profiler(self) -> dict[str, Any]:
+        """profilerconfig.json; {} where it is not as SageMaker writes it."""
+        try:
+            return dict(json.loads(self._profiler_file.read_text()) or {})
+        except (ValueError, TypeError):
+            return {}
 
     @property
     def _hook_file(self) -> Path:
@@ -119,30 +121,34 @@ class _Orders:
 def watching(settings: Hyperparameters, paths: MlPaths, world: World) -> Iterator[Watch]:
     """The watch of a job's first process; others are not watched. All of it is ended when the block is."""
     orders = _Orders(settings, paths)
-    if not world.is_leader or not (orders.has_hook or orders.has_timeline):
+    if not world.is_leader or settings.debug == "off" or not (orders.has_hook or orders.has_timeline):
         yield Watch()
         return
-    host, (owns_hook, owns_profiler) = os.environ.get("SM_CURRENT_HOST") or "algo-1", orders.is_own_platform
-    folder = orders.profiler_folder()
-    timeline = open_timeline(folder, is_on=orders.has_timeline, host=host, readers=reader_count())
-    sampler = Sampler(folder, host=host) if owns_profiler else None
-    watch = Watch(timeline, orders=orders)
-    try:
-        if sampler:
-            sampler.start()
-        yield watch
-    finally:
-        watch.unhook()
-        timeline.close()
-        if sampler:
-            sampler.stop()
-            _mark_ends(folder / "system", folder / "framework")
+    owns_hook, owns_profiler = orders.is_own_platform
+    host, folder = os.environ.get("SM_CURRENT_HOST") or "algo-1", orders.profiler_folder()
+    watch = Watch(orders=orders)
+    with ExitStack() as ends:
         if owns_hook:
-            _mark_ends(orders.own_folder / "debug-output")
+            ends.callback(_mark_ends, orders.own_folder / "debug-output")
+        if owns_profiler:
+            ends.callback(_mark_ends, folder / "system", folder / "framework")
+        try:  # a folder that cannot be written, a sensor that is not there: none of it ends a training
+            if orders.has_timeline:
+                watch.timeline = open_timeline(folder, is_on=True, host=host, readers=reader_count())
+                ends.callback(watch.timeline.close)
+            if owns_profiler:
+                sampler = Sampler(folder, host=host)
+                ends.callback(sampler.stop)
+                sampler.start()
+        except Exception as error:
+            print(f"debug: the profiler failed and is off, training goes on ({error})", flush=True)
+        ends.callback(watch.unhook)
+        yield watch
 
 
 def _mark_ends(*folders: Path) -> None:
     """What a platform does: says that nothing is written any more."""
     for folder in folders:
         if folder.is_dir():
-            (folder / END_FILE).touch()
+            with suppress(OSError):  # a full disk: its readers wait for news that do not come, and no more
+                (folder / END_FILE).touch()
