@@ -65,6 +65,14 @@ def test_rule_statuses_follow_what_the_evaluators_say(client: Client) -> None:
     assert statuses(client, "ruled")["fires"]["StatusDetails"] == "it is IssuesFound; source []"
     assert statuses(client, "ruled")["calm"]["LastModifiedTime"] >= before["LastModifiedTime"]
     assert client.job("ruled")["ProfilingStatus"] == "Disabled"
+    name = before["RuleEvaluationJobArn"].rpartition("/")[2]
+    processing = client.sagemaker.describe_processing_job(ProcessingJobName=name)
+    assert (processing["ProcessingJobStatus"], processing["ExitMessage"]) == (
+        "Completed",
+        "it is NoIssuesFound; source []",
+    )
+    with pytest.raises(client.sagemaker.exceptions.ResourceNotFound):
+        client.sagemaker.describe_processing_job(ProcessingJobName="nobody")
     assert client.job("ruled")["TrainingJobStatus"] == "Completed"
 
 

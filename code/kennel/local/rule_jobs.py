@@ -122,6 +122,9 @@ class RuleJobs:
             before = self._description
             self._store.update(self._name, changes)
             write_profiler_config(self._layout.ml.input_config_dir, self._description)
+            if self._has_ended:
+                new = changes.get("ProfilerRuleConfigurations", [])
+                self._statuses.give_up(new, "Stopped", "The training had ended")
             if not self._has_begun or self._has_ended:
                 return
             if self._description.get("ProfilerConfig") != before.get("ProfilerConfig"):

@@ -40,6 +40,7 @@ from kennel.local.machine import Machine
 from kennel.local.models import EndpointConfigs, Models
 from kennel.local.processes import Processes
 from kennel.local.restoring import MotoApp, RestoringS3
+from kennel.local.rule_processing import RuleProcessingJobs
 from kennel.local.runtime import INVOCATIONS, Runtime
 from kennel.local.settings import DEFAULT_BUCKET, HOST, Layout, Settings
 from kennel.local.state import (
@@ -163,7 +164,8 @@ class Service:
             "endpoint-config": self.configs.store,
             "endpoint": self.endpoints.store,
         }
-        rooms = (self.jobs, self.models, self.configs, self.endpoints, Tags(stores))
+        rules = RuleProcessingJobs(self.jobs.store)
+        rooms = (self.jobs, rules, self.models, self.configs, self.endpoints, Tags(stores))
         return {name: operation for room in rooms for name, operation in room.operations().items()}
 
     def _alive(self, query: str) -> Response:
