@@ -66,7 +66,8 @@ def browser() -> Iterator[Any]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("report")
     run = make_run(base / "run", pictures=base / "pictures")
-    advice = [Advice("Stop sooner", "Use patience=2.", "less time", ["loss 0.93 at epoch 3"], "improvement", "Overfit")]
+    path = "/a/very/long/path/without/a/space" * 5
+    advice = [Advice("Stop sooner", f"Use {path}", "less time", [f"as {path} says"], "improvement", "Overfit")]
     write_report(read_run(run), advice, output=run / "report.html")
     return run
 

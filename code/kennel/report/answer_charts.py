@@ -57,16 +57,32 @@ def confusion_chart(answers: Mapping[str, Any]) -> list[Chart]:
         .add_params(zoom("x", "y"))
     )
     counts = [] if len(classes) >= _MANY else [_counts(cells)]
-    chart = alt.layer(rects, *counts).add_params(names).properties(width="container", height=side)
+    chart = (
+        alt.layer(rects, *counts)
+        .resolve_scale(color="independent")
+        .add_params(names)
+        .properties(width="container", height=side)
+    )
     wrong = confusion["images"] - answers["right"]
     said = f"Confusion matrix: {len(classes)} classes, {confusion['images']} images, {wrong} of them off the diagonal."
     return [draw("confusion", "Rows are what a picture is, columns what was answered", said, chart)]
 
 
 def _counts(cells: Sequence[Mapping[str, Any]]) -> Any:  # noqa: ANN401  a chart
-    """The images of each cell, in its middle."""
-    middles = [{"x": each["x"] + 0.5, "y": each["y"] + 0.5, "images": each["images"]} for each in cells]
-    return alt.Chart(data(middles)).mark_text(clip=True).encode(x="x:Q", y="y:Q", text="images:Q")
+    """The images of each cell, in its middle, in the colour that stands out from the cell's."""
+    middles = [
+        {
+            "x": each["x"] + 0.5,
+            "y": each["y"] + 0.5,
+            "images": each["images"],
+            "on": "full" if each["share"] > 0.55 else "pale",
+        }
+        for each in cells
+    ]
+    colour = alt.Color(
+        "on:N", scale=alt.Scale(domain=["full", "pale"], range=["var(--paper)", "var(--ink)"]), legend=None
+    )
+    return alt.Chart(data(middles)).mark_text(clip=True).encode(x="x:Q", y="y:Q", text="images:Q", color=colour)
 
 
 def _short(name: str) -> str:
