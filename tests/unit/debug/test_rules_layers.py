@@ -131,6 +131,17 @@ def test_a_relu_is_dead_by_its_share_of_positive_values(tmp_path: Path) -> None:
     assert not fired(trial, "DeadRelu", threshold_layer="49.9", threshold_inactivity="0.5")
 
 
+def test_units_that_take_turns_are_not_dead_over_several_steps(tmp_path: Path) -> None:
+    """Each batch has one of four classes, and each unit one class that it is for."""
+    saved = {step: {"relu_output_0": np.eye(4)[[step % 4] * 8]} for step in range(8)}
+    trial = write_trial(tmp_path / "trial", saved, collections={"relu_output": []})
+    assert fired(trial, "DeadRelu")[0].value == 75.0
+    rule = build_rule("DeadRelu", {"steps": "4"})
+    assert not findings(trial, rule) and not rule.too_few
+    assert [each.step for each in fired(trial, "DeadRelu", steps="2", threshold_layer="49")] == [1, 2, 3, 4, 5, 6, 7]
+    assert build_rule("DeadRelu", {"steps": "9"}).steps_needed == 9
+
+
 @pytest.mark.parametrize("reductions", SAVES, ids=["raw", "reductions"])
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
 def test_saturated_activations_are_found(tmp_path: Path, activation: str, reductions: tuple[str, ...]) -> None:
