@@ -136,7 +136,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--parent-pid", type=int, help="ends when this is its parent no more")
     arguments = parser.parse_args(argv)
     try:
-        sampler = Sampler(arguments.output, interval_ms=arguments.interval_ms, host=arguments.host)
+        # The local service hides GPUs from what it starts beside a job; to be asked how busy it is costs a GPU nothing.
+        gpus = open_gpus() if os.environ.get("CUDA_VISIBLE_DEVICES") else open_gpus({})
+        sampler = Sampler(arguments.output, interval_ms=arguments.interval_ms, host=arguments.host, gpus=gpus)
     except KennelError as error:
         print(error, file=sys.stderr)
         return error.exit_status

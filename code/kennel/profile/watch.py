@@ -30,9 +30,10 @@ _NICE: Final = 10
 
 
 class Watch:
-    """The profiler rules of a job. orders: what the local service wrote."""
+    """The profiler rules of a job. orders: what the local service wrote. is_finished: the training is over already."""
 
-    def __init__(self, orders: dict[str, Any]) -> None:
+    def __init__(self, orders: dict[str, Any], *, is_finished: bool = False) -> None:
+        self._is_finished = is_finished
         try:
             self._folder = Path(orders["profiler"])
             self._rules_dir = Path(orders["rules_dir"])
@@ -49,6 +50,10 @@ class Watch:
 
     def run(self, is_ended: Callable[[float], bool]) -> None:
         """Evaluates until the training has ended, or `is_ended`, which waits so many seconds at most, says so."""
+        if self._is_finished:
+            self._begin()
+            self._evaluate(is_over=True, is_stopped=False)
+            return
         self._begin()
         due, is_over, is_stopped = 0.0, False, False
         while not is_over and not is_stopped:
@@ -98,12 +103,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -P -m kennel.profile.watch", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("orders", type=Path, metavar="ORDERS_FILE", help="runs/<job>/rules/rules.json")
+    parser.add_argument("--finished", action="store_true", help="the training is over: one look, without waiting")
     arguments = parser.parse_args(argv)
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     os.nice(_NICE)  # the training comes first
     try:
-        Watch(read_orders(arguments.orders)).run(lambda seconds: signal.sigtimedwait(ends, seconds) is not None)
+        watch = Watch(read_orders(arguments.orders), is_finished=arguments.finished)
+        watch.run(lambda seconds: signal.sigtimedwait(ends, seconds) is not None)
     except KennelError as error:
         print(f"kennel.profile.watch: {error}", file=sys.stderr)
         return error.exit_status

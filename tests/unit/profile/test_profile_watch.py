@@ -143,10 +143,17 @@ def test_a_file_is_written_again_only_when_something_has_changed(
     monkeypatch.setattr("kennel.profile.watch._EVALUATE_S", 0.0)
     monkeypatch.setattr("kennel.profile.watch._SHARE", 1000.0)
     write_samples(tmp_path / "profiler", {cpu(0): steady(99)}, count=20)
-    Watch(orders(tmp_path, rule("ProfilerReport"))).run(looks(*[nothing] * 5))
+    Watch(orders(tmp_path, rule("CPUBottleneck"))).run(looks(*[nothing] * 5))
     names = [path.name for path in count]
     assert names.count("CPUBottleneck.json") == 1
-    assert names.count("MyProfilerReport.json") == 2  # the second says that it was stopped
+    assert names.count("MyCPUBottleneck.json") == 2  # the second says that it was stopped
+
+
+def test_a_finished_training_without_an_end_marker_is_looked_at_once(tmp_path: Path) -> None:
+    write_samples(tmp_path / "profiler", {gpu(0): steady(5), cpu(0): steady(99)}, count=300)
+    Watch(orders(tmp_path, rule("CPUBottleneck"), rule("StepOutlier")), is_finished=True).run(looks(nothing))
+    assert written(tmp_path, "CPUBottleneck")["RuleEvaluationStatus"] == "IssuesFound"
+    assert written(tmp_path, "StepOutlier")["RuleEvaluationStatus"] == "NoIssuesFound"
 
 
 def test_a_rule_that_fails_does_not_take_the_others_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,6 +141,21 @@ def test_only_the_gpus_of_this_job_are_sampled(monkeypatch: pytest.MonkeyPatch) 
         assert open_gpus({"CUDA_VISIBLE_DEVICES": hidden}) is None
 
 
+def test_the_process_beside_a_job_samples_gpus_that_are_hidden_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The local service starts it with CUDA_VISIBLE_DEVICES empty, as it does what must leave GPUs alone."""
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    given: list[Gpus | None] = []
+    monkeypatch.setattr(samplers.Sampler, "__init__", lambda self, folder, **options: given.append(options["gpus"]))
+    monkeypatch.setattr(samplers.Sampler, "run", lambda self, is_ended: None)
+    monkeypatch.setattr("signal.pthread_sigmask", lambda how, signals: None)
+    assert main(["--output", str(tmp_path)]) == 0
+    assert given[0] is not None
+    assert len(given[0].handles) == 2
+
+
 def test_a_gpu_that_is_lost_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(lost=True))
     gpus = open_gpus({})

@@ -92,7 +92,9 @@ class MaxInitializationTime(Rule):
         if not started or not end:
             return Judgement(0, 1, "steps", checks=[Check(self.name, "no data", "no step has begun")])
         features = float((evidence.timeline.get("phases") or {}).get("features", 0.0))
-        minutes = (end - started - features) / 60
+        minutes = round(
+            (end - started - features) / 60, 4 if first else 1
+        )  # what is pending need not change every time
         said = f"the first step began after {minutes:.1f} minutes" if first else f"no step after {minutes:.1f} minutes"
         said += f", without {features / 60:.1f} for features" if features >= 3 else ""
         findings = []
