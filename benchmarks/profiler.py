@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/profiler.py [--rounds 20] [--steps 10]
 
 A ResNet-18 trains on prepared pictures. Rounds of steps take turns: plain, with the timeline (without torch's profiler,
-whose few steps are told apart), and beside a sampler process at 500 and at 100 ms. Shown is the median of the ratios to
-the plain round before, the sampler's own CPU time, and what an empty phase, an empty step and one sample cost alone.
+whose few steps are told apart). Shown are the median of the ratios of CPU time to the plain round before, the CPU time
+of a sampler process beside a training, and what an empty phase and one sample cost alone.
 """
 
 import argparse
@@ -26,6 +26,8 @@ from kennel.profile.readers import read_timeline
 from kennel.profile.readings import Readings
 from kennel.profile.timeline import OFF, Timeline, open_timeline
 
+_SAMPLED_S = 10.0
+
 
 def main() -> None:
     arguments = read_arguments()
@@ -42,9 +44,10 @@ def main() -> None:
         for interval_ms in (500, 100):
             with sampler(folder / str(interval_ms), interval_ms) as process:
                 began, before = time.monotonic(), sum(process.cpu_times()[:2])
-                ratios = paired(arguments.rounds, training, OFF)
+                training.round(OFF)
+                time.sleep(max(_SAMPLED_S - (time.monotonic() - began), 0.0))
                 own = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - began)
-            report(f"sampler at {interval_ms} ms", ratios, f"its own CPU time {100 * own:.2f} % of a core")
+            print(f"sampler at {interval_ms} ms: its own CPU time is {100 * own:.2f} % of a core")
         timeline.close()
         profiled = read_timeline(folder / "timeline")["phases"]["profiler"]
         print(f"torch's profiler over three steps, once a training: {profiled:.2f} s")
@@ -110,9 +113,9 @@ def paired(rounds: int, training: Training, timeline: Timeline) -> list[float]:
     return ratios
 
 
-def report(name: str, ratios: list[float], more: str = "") -> None:
+def report(name: str, ratios: list[float]) -> None:
     low, middle, high = statistics.quantiles(ratios, n=4)
-    print(f"{name}: {100 * (middle - 1):+.2f} % (quartiles {100 * (low - 1):+.2f} to {100 * (high - 1):+.2f} %) {more}")
+    print(f"{name}: {100 * (middle - 1):+.2f} % (quartiles {100 * (low - 1):+.2f} to {100 * (high - 1):+.2f} %)")
 
 
 def print_single_costs(folder: Path, count: int = 2000) -> None:
