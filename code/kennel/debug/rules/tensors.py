@@ -207,6 +207,9 @@ class UnchangedTensor(TensorRule):
             return super().account()
         return f"found no tensor saved at {self.parameters.num_steps} steps: nothing can be said"
 
+    def summary(self, trial: TrialLike) -> list[Check]:
+        return [] if self._seen else [Check(self.name, "no data", self.account())]
+
     def _judge(self, trial: TrialLike, name: str, step: int) -> Finding | None:
         count = self.parameters.num_steps
         mode, mode_step = mode_of(trial, step)

@@ -58,6 +58,10 @@ class WeightUpdateRatio(Rule):
         self._in_row: dict[tuple[str, bool], int] = {}
         self._starts_at_zero: dict[str, bool] = {}
 
+    @property
+    def steps_needed(self) -> int:
+        return self.parameters.patience
+
     def account(self) -> str:
         if self._seen:
             return super().account()
