@@ -12,13 +12,8 @@ _SHAKY = 0.03  # standard error, above which one epoch is hardly told from anoth
 
 def notes(case: Case, *, is_sound: bool) -> list[Diagnosis]:
     """What to know. is_sound: no fault was found."""
-    found = [
-        worth(case) if is_sound else None,
-        unsure(case),
-        abstaining(case),
-        looks_different(case) if is_sound else None,
-    ]
-    return [each for each in [*found, too_few_steps(case), broken_rules(case), not_looked_at(case)] if each]
+    of_sound = [look(case) for look in (worth, unsure, abstaining, looks_different) if is_sound]
+    return [each for each in [*of_sound, too_few_steps(case), broken_rules(case), not_looked_at(case)] if each]
 
 
 def worth(case: Case) -> Diagnosis | None:
