@@ -1,9 +1,11 @@
 """What `kennel report` does: reads a run, judges it, writes the page, and says where it is."""
 
+import traceback
 import webbrowser
 from pathlib import Path
 
-from kennel.errors import UserError
+from kennel import __version__
+from kennel.errors import ContractError, UserError
 from kennel.report.page import write_report
 from kennel.report.sources import open_run
 from kennel.report.verdict import verdict
@@ -15,6 +17,18 @@ def run(source: str, *, runs: Path, output: Path | None, data: Path | None, is_o
     runs: the runs folder. output: the page, else report.html in the run's own folder; what is in S3 gets one by its
     name in the runs folder. Raises UserError, and ContractError for archives that cannot be read.
     """
+    try:
+        return _run(source, runs=runs, output=output, data=data, is_opened=is_opened)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        said = f"{type(error).__name__}: {error}, at {Path(where.filename).name}:{where.lineno}"
+        raise ContractError(
+            f"'{source}' holds files of another form than kennel {__version__} writes ({said}). "
+            f"Report on it with the version that made it."
+        ) from error
+
+
+def _run(source: str, *, runs: Path, output: Path | None, data: Path | None, is_opened: bool) -> Path:
     if data is not None and not data.is_dir():
         raise UserError(
             f"--data {data} is no folder. Name the one with train/, valid/ and test/, or with class folders."

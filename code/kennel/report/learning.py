@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 # Less than this share of the validation loss is noise of a validation set of some hundred pictures.
@@ -38,7 +39,7 @@ def history_line_epoch(line: str) -> dict[str, float] | None:
 
 def best_epoch(history: list[dict[str, float]]) -> int | None:
     """The epoch with the smallest validation loss, which is the one a training keeps."""
-    known = [row for row in history if math.isfinite(row.get("valid_loss", math.nan))]
+    known = [row for row in history if math.isfinite(_loss(row))]
     return int(min(known, key=lambda row: row["valid_loss"])["epoch"]) if known else None
 
 
@@ -47,20 +48,24 @@ def should_stop(history: list[dict[str, float]]) -> int | None:
 
     An epoch without a finite validation loss is no epoch to stop at.
     """
-    known = [
-        (int(row["epoch"]), row["valid_loss"]) for row in history if math.isfinite(row.get("valid_loss", math.nan))
-    ]
+    known = [(int(row["epoch"]), _loss(row)) for row in history if math.isfinite(_loss(row))]
     for index, (epoch, loss) in enumerate(known[:-1]):
         if min(later for _, later in known[index + 1 :]) > loss * (1 - WORTHWHILE):
             return epoch
     return None
 
 
+def _loss(row: Mapping[str, float]) -> float:
+    """The validation loss; no number where there is none, or something else."""
+    value = row.get("valid_loss")
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
 def _sentence(history: list[dict[str, float]], kept: int | None, stop: int | None) -> str:
     if not history:
         return ""
     last = int(history[-1]["epoch"])
-    losses = {int(row["epoch"]): row.get("valid_loss", math.nan) for row in history}
+    losses = {int(row["epoch"]): _loss(row) for row in history}
     if kept is None:
         return f"{last} epochs, none of them with a finite validation loss: there was nothing to keep."
     smallest = f"its validation loss, {losses.get(kept, math.nan):.4g}, is the smallest"

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,11 @@ def history(*losses: float) -> list[dict[str, float]]:
 )
 def test_where_a_training_should_have_stopped(losses: tuple[float, ...], stop: int | None) -> None:
     assert should_stop(history(*losses)) == stop
+
+
+def test_an_epoch_without_a_validation_loss_is_passed_over() -> None:
+    rows: list[Any] = [{"epoch": 1}, {"epoch": 2, "valid_loss": None}, {"epoch": 3, "valid_loss": 0.5}]
+    assert learning(rows, best_epoch(rows))["kept_epoch"] == 3
 
 
 def test_the_kept_epoch_is_the_one_of_the_smallest_validation_loss() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kennel.errors import UserError
+from kennel.errors import ContractError, UserError
 from kennel.report import command
 from kennel.report.advice import Advice
 from kennel.report.page import look_up, show_number, write_report
@@ -179,6 +179,21 @@ def test_the_command_writes_where_it_is_told(tmp_path: Path) -> None:
     command.run("first", runs=tmp_path / "runs", output=tmp_path / "new" / "look.html", data=None, is_opened=False)
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"look.html", "look.json"}
     assert "look.json" in Page(tmp_path / "new" / "look.html").text
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("ml/output/data/evaluation.json", '{"classes": 5}'),
+        ("ml/output/data/predictions-test.jsonl", "[1, 2]\n"),
+        ("ml/output/profiler/kennel-timeline.json", '{"phases": [], "epochs": [1]}'),
+        ("rules/Odd.json", '{"RuleName": "Odd", "findings": 5}'),
+    ],
+)
+def test_files_of_another_form_end_with_a_sentence(tmp_path: Path, file: str, content: str) -> None:
+    (make_run(tmp_path / "runs" / "first") / file).write_text(content)
+    with pytest.raises(ContractError, match="'first' holds files of another form"):
+        command.run("first", runs=tmp_path / "runs", output=None, data=None, is_opened=False)
 
 
 def test_the_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
