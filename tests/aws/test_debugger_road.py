@@ -18,16 +18,18 @@ from kennel.local import daemon
 SCRIPT = Path(__file__).parent / "scripts" / "sdk_v2_debugger.py"
 # The guide's own form of a custom rule.
 RULE = """
+from pathlib import Path
+
 from smdebug.rules.rule import Rule
 
 
-class StepReached(Rule):
-    def __init__(self, base_trial, threshold="5"):
+class EnoughSeen(Rule):
+    def __init__(self, base_trial, note):
         super().__init__(base_trial)
-        self.threshold = int(threshold)
+        self.note = Path(note)
 
     def invoke_at_step(self, step):
-        return step >= self.threshold
+        return self.note.exists()
 """
 
 
@@ -57,21 +59,23 @@ def test_an_sdk_v2_script_with_hook_rules_and_profiler_runs_unchanged(
     runs: Path, make_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(RULE)
-    said = run_script(make_folder(images={"train": 40, "valid": 10, "test": 4}), tmp_path / "mine.py")
+    said = run_script(
+        make_folder(images={"train": 40, "valid": 10, "test": 4}), tmp_path / "mine.py", tmp_path / "note"
+    )
     rules = {name: rule["RuleEvaluationStatus"] for name, rule in said["answer"].items()}
     assert rules == {
         "Overfit": "NoIssuesFound",
         "ExplodingTensor": "NoIssuesFound",
-        "StepReached": "IssuesFound",
+        "EnoughSeen": "IssuesFound",
         "ProfilerReport": "NoIssuesFound",
     }
     status, message = said["status"]
     assert status == "Stopped"
-    assert message.startswith("Rule 'StepReached' (StepReached) fired and stopped the job: ")
+    assert message.startswith("Rule 'EnoughSeen' (EnoughSeen) fired and stopped the job: ")
     assert said["model"].endswith("/output/model.tar.gz")
     assert said["meanwhile"][0] == "InProgress" and said["meanwhile"][1] > 0
     assert said["profiler"] == [1000, "Disabled", "Enabled"]
-    assert max(said["steps"]) >= 90 and 0 < said["loss"] < 10
+    assert len(said["steps"]) >= said["meanwhile"][1] and 0 < said["loss"] < 10
     assert [path.rpartition("/")[2] for path in said["paths"]] == ["debug-output", "profiler-output"]
 
 

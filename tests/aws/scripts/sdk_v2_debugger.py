@@ -1,19 +1,21 @@
 """What somebody wrote for SageMaker Debugger with the Python SDK v2: nothing in it knows where it runs.
 
-python sdk_v2_debugger.py FOLDER RULE_FILE: trains with a hook, a profiler, built-in rules and one of the user's own,
-watches the growing trial, switches the profiler meanwhile; prints what was seen as JSON.
+python sdk_v2_debugger.py FOLDER RULE_FILE NOTE: trains with a hook, a profiler, built-in rules and one of the user's
+own, watches the growing trial, switches the profiler meanwhile, and then writes the note on which that rule fires and
+stops the job; prints what was seen as JSON.
 """
 
 import json
 import sys
 import time
+from pathlib import Path
 
 import sagemaker
 from sagemaker.debugger import CollectionConfig, DebuggerHookConfig, ProfilerConfig, ProfilerRule, Rule, rule_configs
 from sagemaker.estimator import Estimator
 from smdebug.trials import create_trial
 
-folder, rule_file = sys.argv[1:]
+folder, rule_file, note = sys.argv[1:]
 session = sagemaker.Session()
 estimator = Estimator(
     image_uri="123456789012.dkr.ecr.eu-west-1.amazonaws.com/kennel-train:1",
@@ -24,8 +26,8 @@ estimator = Estimator(
     hyperparameters={
         "weights": "none",
         "trainable": "all",
-        "epochs": 60,
-        "patience": 60,
+        "epochs": 500,
+        "patience": 500,
         "batch-size": 8,
         "image-size": 32,
         "lr": 0.002,
@@ -39,13 +41,13 @@ estimator = Estimator(
         Rule.sagemaker(rule_configs.overfit(), rule_parameters={"ratio_threshold": "1000"}),
         Rule.sagemaker(rule_configs.exploding_tensor(), rule_parameters={"collection_names": "losses"}),
         Rule.custom(
-            name="StepReached",
+            name="EnoughSeen",
             image_uri="759209512951.dkr.ecr.us-west-2.amazonaws.com/sagemaker-debugger-rule-evaluator:latest",
             instance_type="ml.t3.medium",
             volume_size_in_gb=10,
             source=rule_file,
-            rule_to_invoke="StepReached",
-            rule_parameters={"threshold": "90"},
+            rule_to_invoke="EnoughSeen",
+            rule_parameters={"note": note},
             actions=rule_configs.ActionList(rule_configs.StopTraining()),
         ),
         ProfilerRule.sagemaker(rule_configs.ProfilerReport()),
@@ -65,6 +67,7 @@ estimator.disable_profiling()
 disabled = job.describe()["ProfilingStatus"]
 estimator.enable_default_profiling()
 enabled = job.describe()["ProfilingStatus"]
+Path(note).touch()
 while job.describe()["TrainingJobStatus"] in ("InProgress", "Stopping"):  # job.wait() takes Stopping for a failure
     time.sleep(0.5)
 while any(rule["RuleEvaluationStatus"] == "InProgress" for rule in job.rule_job_summary()):
