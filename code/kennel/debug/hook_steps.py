@@ -72,9 +72,11 @@ class StepHook(Hook):
 
     def begin_step(self, number: int) -> None:
         if not self._is_off and self._tensors.wants("TRAIN", number):
-            light = self._tensors.is_full or self._has_spent(FULL_SHARE)
-            if not (light and self._has_spent(LIGHT_SHARE)):
-                self._open("TRAIN", number, only=LIGHT if light else None)
+            is_short = self._has_spent(FULL_SHARE)
+            if not ((self._tensors.is_full or is_short) and self._has_spent(LIGHT_SHARE)):
+                # Of inputs and logits there is little to save, and a verdict compares them with those of validation.
+                only = LIGHT if self._tensors.is_full else VALIDATION if is_short else None
+                self._open("TRAIN", number, only=only)
 
     def see(self, targets: Tensor, logits: Tensor) -> None:
         if self._is_saving:
