@@ -130,7 +130,7 @@ def evaluate_finished(
         if rules.profiler_rules:
             if finished.profiler is None:
                 raise UserError("There are profiler rules, but the run has no profiler-output. Leave them out.")
-            reports += _by_process(folder, "kennel.profile.watch")
+            reports += _by_process(folder, "kennel.profile.watch", "--finished")
     return reports
 
 
