@@ -163,7 +163,7 @@ def _missing(content: Mapping[str, Any], record: RunRecord) -> dict[str, str]:
     no_results = f"No results: {went or 'there is no evaluation.json or predictions file'}."
     reasons = {
         "learning": (content["learning"]["epochs"], f"No epoch has ended{': ' + went if went else ''}."),
-        "rules": (content["rules"], f"No rule looked at this run. {_DEBUG}"),
+        "rules": (content["rules"], f"No rule looked at this run. {_rules_remedy(record)}"),
         "time": (content["time"], f"No timeline was kept: only the log says when things happened. {_DEBUG}"),
         "system": (content["system"], f"The machine was not sampled. {_DEBUG}"),
         "answers": (content["answers"], no_results),
@@ -174,6 +174,16 @@ def _missing(content: Mapping[str, Any], record: RunRecord) -> dict[str, str]:
         "parts": (content["job"]["parts"], "When the training loop began or ended is not known."),
     }
     return {section: reason for section, (there, reason) in reasons.items() if not there}
+
+
+def _rules_remedy(record: RunRecord) -> str:
+    """Of a training that saved tensors by itself (debug=on), the rules can be asked afterwards."""
+    if record.trial is None:
+        return _DEBUG
+    there = "Its tensors are there, and rules can look at them now:"
+    if record.source.startswith("s3://"):
+        return f"{there} kennel debug, on its debug-output (in S3, or unpacked from output.tar.gz)."
+    return f"{there} kennel debug {record.name} --save {record.source}/rules. Then make this report again."
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  anything JSON has

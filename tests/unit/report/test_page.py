@@ -1,3 +1,4 @@
+import dataclasses
 import html.parser
 import json
 import re
@@ -9,6 +10,7 @@ import pytest
 from kennel.errors import ContractError, UserError
 from kennel.report import command
 from kennel.report.advice import Advice
+from kennel.report.content import build_content
 from kennel.report.page import look_up, show_number, write_report
 from kennel.report.record import read_run
 from made_run import make_run
@@ -91,6 +93,15 @@ def test_a_run_without_debugging_says_what_debugging_would_have_shown(tmp_path: 
     page, content = report(make_run(tmp_path / "run", is_debugged=False))
     assert set(content["missing"]) == {"rules", "time", "system", "parts"}
     assert page.text.count("Train with --debug") == 3
+
+
+def test_tensors_without_rules_name_the_command_that_lets_rules_look(tmp_path: Path) -> None:
+    record = read_run(make_run(tmp_path / "own", is_debugged=False))
+    saved: Any = object()  # a trial; only whether there is one counts
+    content = build_content(dataclasses.replace(record, trial=saved), [])
+    assert f"kennel debug own --save {tmp_path / 'own'}/rules" in content["missing"]["rules"]
+    content = build_content(dataclasses.replace(record, trial=saved, source="s3://bucket/own"), [])
+    assert "kennel debug, on its debug-output" in content["missing"]["rules"]
 
 
 def test_a_failed_run_says_first_why(tmp_path: Path) -> None:
