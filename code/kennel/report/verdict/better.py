@@ -143,31 +143,34 @@ def overfitting(case: Case) -> Diagnosis | None:
         Advice(
             title="The training pictures are learnt by heart",
             change=_against_overfitting(case),
-            gain=f"Part of the {gap:.1f} points between training and validation; more training pictures close them."
-            if gap > 0
-            else "A shorter training.",
+            gain=f"Part of the {gap:.1f} points between training and validation." if gap > 0 else "A shorter training.",
             evidence=evidence,
             severity=IMPROVEMENT,
             source=rules[0] if rules else "history",
         ),
-        worth=max(gap, 0.0) / 5,
+        worth=max(gap, 0.0) / 5 if has_risen or rules else max(gap, 0.0) / 20,
         explains=("Overfit", "Overtraining", "LossNotDecreasing"),
     )
 
 
 def _against_overfitting(case: Case) -> str:
+    """On photos with a frozen backbone neither views nor mixup nor smoothing nor weight decay gained a point (96 px,
+    means of three seeds: plain 69.5 % test, views=4 70.0, views=8 68.3, mixup 68.2, smoothing 64.7, decay x 10 69.7).
+    """
+    if case.is_head_only:
+        return (
+            "Add training pictures. (More views, mixup and smoothing gained nothing on photos with a frozen backbone: "
+            "its features are what they are.)"
+        )
     values: dict[str, object] = {}
-    if case.is_head_only and int(case.setting("views", 1)) < 4:
-        values["views"] = 4  # augmented pictures: the other ways of training have them anyway
     if not float(case.setting("mixup", 0.0)):
         values["mixup"] = 0.2
     if not float(case.setting("label-smoothing", 0.0)):
         values["label-smoothing"] = 0.1
-    if case.setting("head", "linear") != "linear":
-        values["head"] = "linear"
-    if not values:
-        values["weight-decay"] = f"{min(float(case.setting('weight-decay', 0.01)) * 10, 1):g}"
-    return f"Make it harder to learn by heart: {describe_setting(values)}; or add training pictures."
+    if case.setting("trainable") == "all":
+        values["trainable"] = "layer4"
+    values = values or {"weight-decay": f"{min(float(case.setting('weight-decay', 0.01)) * 10, 1):g}"}
+    return f"Add training pictures, or make it harder to learn by heart: {describe_setting(values)}."
 
 
 def imbalance(case: Case) -> Diagnosis | None:
