@@ -89,7 +89,7 @@ def test_bad_calibration_is_named_where_chance_does_not_explain_it() -> None:
 
 
 def test_features_of_a_frozen_backbone_are_the_limit_once_the_head_fits_them() -> None:
-    title = "Features fitted to these pictures may tell more of them apart"
+    title = "What is missing is in the features, not in the head"
     advice = named(made_record(), title)
     assert advice and "7.5 points" in advice.gain
     assert named(made_record(settings={"trainable": "all"}), title) is None

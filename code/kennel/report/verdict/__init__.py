@@ -34,8 +34,10 @@ def verdict(run: RunRecord) -> list[Advice]:
     case = Case(run)
     wrong = faults(case)
     # Of a result that is worth nothing, nothing is worth improving.
-    is_sound = not any(each.advice.severity == FAULT and each.advice.source != "data_wait" for each in wrong)
-    found = [*wrong, *(improvements(case) if is_sound else []), *speed(case), *notes(case, is_sound=is_sound)]
+    grave = [each for each in wrong if each.advice.severity == FAULT]
+    is_sound = all(each.advice.source == "data_wait" for each in grave)
+    known = notes(case, is_sound=is_sound, has_fault=bool(grave))
+    found = [*wrong, *(improvements(case) if is_sound else []), *speed(case), *known]
     found = _with_rules(found, run.rules)
     return [
         each.advice for severity in (FAULT, IMPROVEMENT, NOTE) for each in found if each.advice.severity == severity

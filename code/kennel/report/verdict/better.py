@@ -13,6 +13,9 @@ from kennel.report.verdict.case import SURE, Case, describe_setting, differs, st
 from kennel.report.verdict.diagnosis import IMPROVEMENT, Diagnosis, percent
 
 _TRAINED_PX = 224
+_FITTED = 0.95  # of the training pictures: by heart
+# Frozen ResNet-18 at 224 px, means of four seeds: 200 pictures 87.3 % test, 400 88.5, 600 90.6, 800 92.8.
+_MORE_PICTURES = "On photos of dogs 40 training pictures a class in place of 20 gained 4."
 _OVERFIT_GAP = 0.1
 _IMBALANCE = 5.0
 _SLOW = 0.5  # of the loss of knowing nothing: where a pretrained head should be below after all epochs
@@ -28,7 +31,7 @@ def improvements(case: Case) -> list[Diagnosis]:
         imbalance,
         unlike_test,
         confused_pair,
-        unfreeze,
+        better_features,
         badly_calibrated,
     )
     found = [diagnosis for look in looks if (diagnosis := look(case))]
@@ -124,7 +127,8 @@ def overfitting(case: Case) -> Diagnosis | None:
     is_apart = differs((trained, case.images("train")), (valid, case.images("valid")), by=_OVERFIT_GAP)
     has_risen = rise > 0.1
     rules = [name for name in ("Overfit", "Overtraining") if case.has_fired(name)]
-    if not (is_apart or has_risen):
+    is_by_heart = max(case.column("train_accuracy"), default=0.0) >= _FITTED
+    if not (is_apart and is_by_heart or has_risen or rules):
         return None
     gap = 100 * (trained - valid)
     stop = should_stop(case.history)
@@ -143,12 +147,14 @@ def overfitting(case: Case) -> Diagnosis | None:
         Advice(
             title="The training pictures are learnt by heart",
             change=_against_overfitting(case),
-            gain=f"Part of the {gap:.1f} points between training and validation." if gap > 0 else "A shorter training.",
+            gain=f"Part of the {gap:.1f} points between training and validation. {_MORE_PICTURES}"
+            if gap > 0
+            else "Time.",
             evidence=evidence,
             severity=IMPROVEMENT,
             source=rules[0] if rules else "history",
         ),
-        worth=max(gap, 0.0) / 5 if has_risen or rules else max(gap, 0.0) / 20,
+        worth=max(gap, 0.0) / 5,
         explains=("Overfit", "Overtraining", "LossNotDecreasing"),
     )
 
@@ -280,23 +286,23 @@ def _label(folder: str) -> str:
     return folder.split(".", 1)[-1].replace("_", " ")
 
 
-def unfreeze(case: Case) -> Diagnosis | None:
+def better_features(case: Case) -> Diagnosis | None:
     """A frozen backbone whose head fits the training pictures: what is missing is in the features."""
     test = case.result("test") if math.isfinite(case.result("test")) else case.result("valid")
-    if not (case.is_head_only and case.is_pretrained) or not case.best or not test < 0.98:
+    fitted = case.best.get("train_accuracy", 0.0)
+    if not (case.is_head_only and case.is_pretrained) or not test < 0.98 or fitted < _FITTED:
         return None
-    if case.best.get("train_accuracy", 0.0) < min(test, 0.95):
-        return None  # the head has not fitted its features yet
+    larger = "" if str(case.setting("backbone")) == "resnet50" else describe_setting({"backbone": "resnet50"})
     return Diagnosis(
         Advice(
-            title="Features fitted to these pictures may tell more of them apart",
-            change=f"Train the last stage as well: {describe_setting({'trainable': 'layer4'})}; or take a larger "
-            f"backbone: {describe_setting({'backbone': 'resnet50'})}.",
-            gain=f"At most the {100 * (1 - test):.1f} points that are missing; usually a few. It takes much longer: "
-            "pictures go through the network in every epoch.",
+            title="What is missing is in the features, not in the head",
+            change=(f"Take a larger backbone ({larger}). " if larger else "")
+            + f"With some thousand pictures, train the last stage too: {describe_setting({'trainable': 'layer4'})}.",
+            gain=f"At most the {100 * (1 - test):.1f} points that are missing. On 800 photos ResNet-50 gained 1 "
+            "point over ResNet-18, layer4 none.",
             evidence=[
-                f"The head answers {percent(case.best['train_accuracy'])} of the training pictures right: its frozen "
-                f"features give no more; of new pictures {percent(test)}."
+                f"The head answers {percent(fitted)} of the training pictures right, all that its features give; of "
+                f"new pictures {percent(test)}."
             ],
             severity=IMPROVEMENT,
             source="trainable",

@@ -7,16 +7,18 @@ from kennel.report.advice import Advice
 from kennel.report.verdict.case import Case, standard_error
 from kennel.report.verdict.diagnosis import IMPROVEMENT, NOTE, Diagnosis, percent
 
+_TRUSTED = 0.9  # of the answers given, to speak of them as answers one can leave alone
 _SHAKY = 0.03  # standard error, above which one epoch is hardly told from another
 
 
-def notes(case: Case, *, is_sound: bool) -> list[Diagnosis]:
-    """What to know. is_sound: no fault was found."""
-    of_sound = [look(case) for look in (worth, unsure, abstaining, looks_different) if is_sound]
+def notes(case: Case, *, is_sound: bool, has_fault: bool) -> list[Diagnosis]:
+    """What to know. is_sound: the result has no fault. has_fault: something else has."""
+    looks = (unsure, abstaining, looks_different)
+    of_sound = [worth(case, has_fault=has_fault), *(look(case) for look in looks)] if is_sound else []
     return [each for each in [*of_sound, too_few_steps(case), broken_rules(case), not_looked_at(case)] if each]
 
 
-def worth(case: Case) -> Diagnosis | None:
+def worth(case: Case, *, has_fault: bool) -> Diagnosis | None:
     """What a sound model is worth."""
     split = "test" if math.isfinite(case.result("test")) else "valid"
     accuracy, images = case.result(split), case.images(split)
@@ -28,8 +30,8 @@ def worth(case: Case) -> Diagnosis | None:
         steps = max(int(rule.get("steps_seen") or 0) for rule in silent)
         evidence.append(f"{len(silent)} rules found nothing, having looked at up to {steps} saved steps.")
     return _note(
-        "No fault was found",
-        "Nothing must be changed.",
+        "No fault was found" if not has_fault else "Besides, the result has no fault",
+        "Nothing must be changed." if not has_fault else "Nothing must be changed about the model.",
         f"The model answers {percent(accuracy)} ± {100 * standard_error(accuracy, images):.1f} points right.",
         evidence,
         source="evaluation",
@@ -76,7 +78,7 @@ def abstaining(case: Case) -> Diagnosis | None:
         return None
     kept = [row for row in rows if float(row.get("probability") or 0.0) >= threshold]
     rights = sum(_is_right(case, row) for row in kept)
-    if not kept or rights / len(kept) <= case.result(split):
+    if len(kept) < 0.1 * len(rows) or rights / len(kept) < _TRUSTED:
         return None
     return _note(
         "Unsure answers can be left to a person",

@@ -115,7 +115,7 @@ def _waiting(case: Case, share: float, seconds: float, wait_ms: float, *, severi
     evidence.append(f"Every step waited {wait_ms:.0f} ms for its images (with {readers} readers).")
     if _had_features(case):
         evidence.append("The backbone is frozen, its features lie in memory: no picture is read in a step.")
-    if cpu is not None:
+    elif cpu is not None:
         evidence.append(f"The cores were busy to {cpu:.0f} % meanwhile (median).")
     if severity == FAULT:
         title, change = _ASLEEP, _WAKE
