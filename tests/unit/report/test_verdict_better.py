@@ -173,3 +173,10 @@ def test_rules_that_saw_too_little_and_rules_that_broke_are_told() -> None:
 def test_a_run_without_debugging_is_told_what_it_lacks() -> None:
     plain = dataclasses.replace(made_record(), trial=None, timeline={}, facts={})
     assert named(plain, "No tensors were saved and no rule looked")
+
+
+def test_settings_of_another_training_are_no_reason_to_fail() -> None:
+    """Hyperparameters of a script of somebody else's own, and only what every SageMaker job has."""
+    others = {"lr": "1e-3,1e-4", "epochs": "many", "batch-size": None, "image-size": "224x224", "patience": "no"}
+    run = made_record(settings=others, facts={}, split={}, evaluation=None, trial=None, timeline={})
+    assert all(advice.severity != "fault" for advice in verdict(run))

@@ -40,7 +40,7 @@ def improvements(case: Case) -> list[Diagnosis]:
 
 def small_pictures(case: Case) -> Diagnosis | None:
     """Pictures that the network sees smaller than those that its weights were trained on."""
-    size = int(case.setting("image-size", _TRAINED_PX))
+    size = case.number("image-size", _TRAINED_PX)
     if not case.is_pretrained or size >= _TRAINED_PX:
         return None
     return Diagnosis(
@@ -48,7 +48,7 @@ def small_pictures(case: Case) -> Diagnosis | None:
             title="The network sees small pictures",
             change=f"Train with {describe_setting({'image-size': _TRAINED_PX})}: what the trained weights know by.",
             gain="On photos of dogs 96 px gave 70 % and 224 px 92 % of the test pictures, at four times the time.",
-            evidence=[f"image-size is {size}; validation accuracy {percent(case.result('valid'))}."],
+            evidence=[f"image-size is {size:g}; validation accuracy {percent(case.result('valid'))}."],
             severity=IMPROVEMENT,
             source="image-size",
         ),
@@ -65,7 +65,7 @@ def too_low_rate(case: Case) -> Diagnosis | None:
     is_above_chance = not case.is_at_chance(accuracy, case.images("valid"))
     if not is_above_chance or not losses[-1] > _SLOW * case.chance_loss or not case.is_pretrained:
         return None
-    rate = float(case.setting("lr", math.nan))
+    rate = case.number("lr", math.nan)
     change = f"Raise lr tenfold: {describe_setting({'lr': f'{min(rate * 10, 0.003):g}'})}." if rate < 0.003 else (
         "Train for more epochs."
     )  # fmt: skip
@@ -92,7 +92,7 @@ def too_low_rate(case: Case) -> Diagnosis | None:
 def too_few_epochs(case: Case) -> Diagnosis | None:
     """The kept epoch is the last one, and the loss was still falling at a pace that counts."""
     losses = case.column("valid_loss")
-    epochs = case.setting("epochs", len(losses))
+    epochs = case.number("epochs", len(losses))
     if len(losses) < 2 or not case.best or case.best["epoch"] != case.history[-1]["epoch"]:
         return None
     fall = (losses[-2] - losses[-1]) / losses[-2] if losses[-2] else 0.0
@@ -169,13 +169,13 @@ def _against_overfitting(case: Case) -> str:
             "its features are what they are.)"
         )
     values: dict[str, object] = {}
-    if not float(case.setting("mixup", 0.0)):
+    if not case.number("mixup", 0.0):
         values["mixup"] = 0.2
-    if not float(case.setting("label-smoothing", 0.0)):
+    if not case.number("label-smoothing", 0.0):
         values["label-smoothing"] = 0.1
     if case.setting("trainable") == "all":
         values["trainable"] = "layer4"
-    values = values or {"weight-decay": f"{min(float(case.setting('weight-decay', 0.01)) * 10, 1):g}"}
+    values = values or {"weight-decay": f"{min(case.number('weight-decay', 0.01) * 10, 1):g}"}
     return f"Add training pictures, or make it harder to learn by heart: {describe_setting(values)}."
 
 

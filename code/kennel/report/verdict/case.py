@@ -103,6 +103,11 @@ class Case:
         found = self.run.hyperparameters.get(name)
         return default if found is None else found
 
+    def number(self, name: str, default: float = math.nan) -> float:
+        """A hyperparameter that is a number; the default for one that is none, as another's training may have."""
+        found = _number(self.run.hyperparameters.get(name))
+        return default if math.isnan(found) else found
+
     @cached_property
     def is_pretrained(self) -> bool | None:
         """Whether the backbone began with trained weights; None where nothing says it."""

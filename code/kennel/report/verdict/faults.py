@@ -147,7 +147,7 @@ def learning_rate_far_too_high(case: Case) -> Diagnosis | None:
     evidence = _divergence(case)
     if not evidence:
         return None
-    rate = float(case.setting("lr", math.nan))
+    rate = case.number("lr", math.nan)
     default = _DEFAULT_LR.get(str(case.setting("optimizer", "adamw")), 0.003)
     lower = default if math.isnan(rate) else min(rate / 10, default)
     given = "" if math.isnan(rate) else f" ({rate:g})"

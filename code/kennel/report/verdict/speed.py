@@ -23,7 +23,7 @@ def low_gpu(case: Case) -> Diagnosis | None:
     use = metric(case, "GPU")
     if not use or float(use.get("p95") or 0.0) >= _LOW_GPU:
         return None
-    memory, size = metric(case, "GPU memory"), case.setting("batch-size", 32)
+    memory, size = metric(case, "GPU memory"), case.number("batch-size", 32)
     return Diagnosis(
         Advice(
             title="The GPU is mostly idle",
@@ -109,7 +109,7 @@ def epochs_for_nothing(case: Case) -> Diagnosis | None:
     stop, last = should_stop(case.history), len(case.history)
     seconds = sum(row.get("seconds", 0.0) for row in case.history if stop and row["epoch"] > stop)
     whole = sum(row.get("seconds", 0.0) for row in case.history)
-    if not stop or last - stop <= int(case.setting("patience", 5)) or not whole:
+    if not stop or last - stop <= case.number("patience", 5) or not whole:
         return None
     best = case.run.best_epoch
     advice = Advice(
