@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to predictions: installs, draws a small data set, trains on it, deploys, asks, and cleans up again.
+# From nothing to predictions: installs, draws a small data set, trains on it, reports, deploys, asks, and cleans up again.
 set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -14,7 +14,8 @@ name=quickstart-$(date +%Y%m%d-%H%M%S)
 if [[ ! -d $data ]]; then "${kennel[@]}" data sample "$data"; fi
 # Drawn coats look like nothing in ImageNet: a small network learns them from random weights.
 "${kennel[@]}" train --data "$data" --name "$name" -p weights=none -p trainable=all -p image-size=64 \
-  -p scheduler=one-cycle -p epochs=5
+  -p scheduler=one-cycle -p epochs=5 --debug
+"${kennel[@]}" report "$name"
 trap '"${kennel[@]}" delete --endpoint-name "$name"' EXIT
 "${kennel[@]}" deploy "$name"
 photos=()

@@ -54,7 +54,7 @@ class CheckpointStore:
         """Writes it and deletes all but the last `kept`. Raises DiskFullError; the earlier ones then stay."""
         header = {"format": _FORMAT, "settings": self.settings, "state": checkpoint.state}
         tensors = {name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}
-        content = save(tensors, metadata={"kennel": json.dumps(header, allow_nan=False)})
+        content = save(tensors, metadata={"kennel": json.dumps(header)})
         digest = hashlib.sha256(content).hexdigest()[:16]
         path = self.folder / f"epoch-{checkpoint.epoch:04}-step-{checkpoint.step:06}-{digest}.safetensors"
         write_whole(path, content)

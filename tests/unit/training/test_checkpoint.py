@@ -1,8 +1,10 @@
 """kennel.training.checkpoint and kennel.training.writing: whole files or none."""
 
+import dataclasses
 import errno
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 
@@ -29,6 +31,16 @@ def test_checkpoint_reads_back_exactly(tmp_path: Path) -> None:
     assert (found.epoch, found.step) == (1, 2)
     assert found.state == {"best_loss": 0.1 + 0.2, "history": [{"epoch": 1}]}
     assert all(torch.equal(found.tensors[name], tensor) for name, tensor in _checkpoint().tensors.items())
+
+
+def test_checkpoint_of_a_diverged_training_reads_back(tmp_path: Path) -> None:
+    """A job that a rule stops because its loss is infinite still keeps what it has."""
+    store = CheckpointStore(tmp_path, SETTINGS)
+    store.save(dataclasses.replace(_checkpoint(), state={"loss_sum": math.inf, "best_loss": math.nan}))
+    found = store.load()
+    assert found is not None
+    assert found.state["loss_sum"] == math.inf
+    assert math.isnan(found.state["best_loss"])
 
 
 def test_there_is_no_checkpoint_in_a_new_folder(tmp_path: Path) -> None:
