@@ -93,9 +93,7 @@ def debug(arguments: argparse.Namespace) -> int:
     """Prints what rules say of a run; status 1 if one fired."""
     from kennel.debug import command
     from kennel.launch.places import runs_folder
-    from kennel.local import daemon
 
-    service = daemon.status(runs_folder()) if arguments.source.startswith("s3://") else None
     request = command.DebugRequest(
         source=arguments.source,
         runs=runs_folder(),
@@ -104,7 +102,7 @@ def debug(arguments: argparse.Namespace) -> int:
         parameters=command.read_parameters(arguments.parameters),
         is_json=arguments.json,
         save=arguments.save,
-        local_s3=daemon.environment(service) if service else None,
+        local_s3=_local_s3(arguments.source),
     )
     return command.run(request)
 
@@ -119,6 +117,7 @@ def report(arguments: argparse.Namespace) -> None:
         output=arguments.output,
         data=arguments.data,
         is_opened=arguments.open,
+        local_s3=_local_s3(arguments.run_name),
     )
 
 
@@ -251,6 +250,15 @@ def local_env(arguments: argparse.Namespace) -> None:
 
     for key, value in daemon.environment(daemon.ensure(runs_folder())).items():
         print(f"export {key}={shlex.quote(value)}")
+
+
+def _local_s3(source: str) -> dict[str, str] | None:
+    """For an s3:// address: the environment of the local SageMaker, if it runs."""
+    from kennel.launch.places import runs_folder
+    from kennel.local import daemon
+
+    service = daemon.status(runs_folder()) if source.startswith("s3://") else None
+    return daemon.environment(service) if service else None
 
 
 def _run(name: str | None) -> Path | None:

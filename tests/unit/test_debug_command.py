@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +14,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from kennel import cli
-from kennel.debug import finished
+from kennel import cli, job_output
 
 GROWING = Path(__file__).resolve().parents[1] / "contract" / "scripts" / "growing_trial.py"
 FIRES = {"rule_to_invoke": "VanishingGradient", "threshold": "1000"}
@@ -201,9 +201,24 @@ def test_a_sagemaker_jobs_output_in_s3_is_looked_at(
     assert list(runs.glob("*job*")) == []
 
 
+def test_tensors_packed_in_a_jobs_results_are_looked_at(
+    debug: Debug,
+    trained: Path,
+    s3: Any,  # noqa: ANN401
+    tmp_path: Path,
+) -> None:
+    """A training with debug=on was its own platform."""
+    with tarfile.open(tmp_path / "output.tar.gz", "w:gz") as tar:
+        tar.add(trained, "debug-output")
+    s3.create_bucket(Bucket="bucket")
+    s3.upload_file(str(tmp_path / "output.tar.gz"), "bucket", "a/job-1/output/output.tar.gz")
+    status, said = debug("s3://bucket/a/job-1", "--rule", "VanishingGradient", "-p", "threshold=1000", "--json")
+    assert (status, statuses(said)) == (1, {"VanishingGradient": "IssuesFound"})
+
+
 def test_a_file_from_s3_keeps_its_time(trained: Path, s3: Any, tmp_path: Path) -> None:  # noqa: ANN401
     upload(s3, trained, "job-1")
-    assert finished.download("s3://bucket/job-1", tmp_path / "copy", None) == sum(
+    assert job_output.download("s3://bucket/job-1", tmp_path / "copy", None) == sum(
         path.is_file() for path in trained.rglob("*")
     )
     key = "collections/000000000/worker_0_collections.json"
@@ -225,7 +240,7 @@ def test_the_local_sagemakers_bucket_is_read_where_no_endpoint_is_set(
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
-    assert finished.download("s3://bucket/job-1", tmp_path / "copy", local) > 0
+    assert job_output.download("s3://bucket/job-1", tmp_path / "copy", local) > 0
 
 
 @pytest.mark.parametrize(
@@ -259,4 +274,4 @@ def test_a_key_that_would_leave_the_folder_is_refused(s3: Any, tmp_path: Path) -
 
     items = [{"Key": "job/../../etc/passwd", "Size": 1}]
     with pytest.raises(ContractError, match="would be written outside its folder"):
-        list(finished._below("job", items))
+        list(job_output._below("job", items))

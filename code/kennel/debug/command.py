@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from kennel.debug.configuration import RuleOrder, RulesFile, check_rules, read_rule, read_rules_file
-from kennel.debug.finished import FinishedRun, download, find_run
+from kennel.debug.finished import FinishedRun, find_run
 from kennel.debug.orders import read_orders_json
 from kennel.debug.reports import ERROR, ISSUES, NO_ISSUES, RuleReport, write_json
 from kennel.debug.rules import RECOMMENDED
 from kennel.errors import ContractError, KennelError, UserError
+from kennel.job_output import download
 
 Json = dict[str, Any]
 _FOUND: Final = 1

@@ -6,27 +6,24 @@ What is in S3 is copied into a temporary folder, which is gone when the block en
 """
 
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from kennel.debug.orders import ORDERS_FILE
 from kennel.debug.reports import has_tensors
 from kennel.errors import ContractError, UserError
+from kennel.job_output import download, unpack
 
 # Where a hook may have saved below a run's folder, or below a SageMaker job's.
 _TENSORS: Final = ("ml/output/tensors", "ml/output/data/debug-output", "debug-output", "output/tensors")
 _PROFILER: Final = ("ml/output/profiler", "ml/output/data/profiler-output", "profiler-output", "../profiler-output")
-_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _PARTS: Final = ("debug-output", "profiler-output")
-_DOWNLOADS: Final = 8
+_RESULTS: Final = "output/output.tar.gz"
 
 
 @dataclass(frozen=True)
@@ -92,86 +89,15 @@ def _told(orders: Path) -> list[str]:
 
 
 def _download_job(address: str, folder: Path, local_s3: Mapping[str, str] | None) -> None:
-    """Of a job, named itself or by its debug-output, the two folders that rules look at; else all that is there."""
+    """Of a job, named itself or by its debug-output, the two folders that rules look at; else all that is there.
+
+    A training that was its own platform (debug=on) has packed them into output.tar.gz.
+    """
     job = address.rstrip("/").removesuffix("/debug-output")
     found = [download(f"{job}/{part}", folder / part, local_s3) for part in _PARTS]
-    if not found[0]:
+    if found[0]:
+        return
+    if download(f"{job}/output", folder / "output", local_s3) and (folder / _RESULTS).is_file():
+        unpack(folder / _RESULTS, folder, [f"{part}/**" for part in _PARTS])
+    else:
         download(address, folder, local_s3)
-
-
-def download(address: str, target: Path, local_s3: Mapping[str, str] | None) -> int:
-    """Copies what lies under s3://bucket/prefix into a folder, with the times it was written at; returns how many.
-
-    Raises UserError for a bucket or credentials that are not there, and for more than the disk has room for.
-    """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    bucket, _, prefix = address.removeprefix("s3://").partition("/")
-    if not bucket or not prefix.strip("/"):
-        raise UserError(f"'{address}' names no folder in S3. Expected s3://bucket/job-name/debug-output.")
-    try:
-        client = _client(bucket, local_s3)
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        found = list(_below(prefix.rstrip("/"), [item for page in pages for item in page.get("Contents", ())]))
-        _check_room(sum(int(item["Size"]) for _, item in found), target)
-        with ThreadPoolExecutor(_DOWNLOADS) as pool:
-            list(pool.map(lambda each: _fetch(client, bucket, each[1], target / each[0]), found))
-    except (ClientError, BotoCoreError) as error:
-        raise UserError(
-            f"{address} cannot be read: {error}. Check the address and the AWS credentials; for the local SageMaker's "
-            'S3, which forgets when it stops: eval "$(kennel local env)".'
-        ) from error
-    return len(found)
-
-
-def _client(bucket: str, local_s3: Mapping[str, str] | None) -> Any:  # noqa: ANN401  boto3 makes its classes as it runs
-    """Where the environment's endpoint is; else the local SageMaker if it has the bucket; else AWS."""
-    import boto3
-    from botocore.exceptions import ClientError
-
-    if local_s3 and not any(os.environ.get(key) for key in _ENDPOINTS):
-        session = boto3.Session(
-            local_s3["AWS_ACCESS_KEY_ID"], local_s3["AWS_SECRET_ACCESS_KEY"], region_name=local_s3["AWS_DEFAULT_REGION"]
-        )
-        local = session.client("s3", endpoint_url=local_s3["AWS_ENDPOINT_URL_S3"], config=_loopback())
-        try:
-            local.head_bucket(Bucket=bucket)
-            return local
-        except ClientError:
-            local.close()
-    return boto3.Session().client("s3")
-
-
-def _loopback() -> Any:  # noqa: ANN401  a botocore Config
-    from botocore.config import Config
-
-    return Config(proxies={}, s3={"addressing_style": "path"})
-
-
-def _below(prefix: str, items: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name below the prefix, object) of everything in the folder `prefix`; refuses names that would leave it."""
-    for item in items:
-        key = str(item["Key"])
-        if not key.startswith(f"{prefix}/") or key.endswith("/"):
-            continue
-        name = key[len(prefix) + 1 :]
-        if ".." in PurePosixPath(name).parts or name.startswith("/"):
-            raise ContractError(f"The key '{key}' would be written outside its folder. No hook writes such.")
-        yield name, item
-
-
-def _check_room(size_bytes: int, target: Path) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(target).free
-    if size_bytes > free:
-        raise UserError(
-            f"{size_bytes:,} bytes do not fit into {target}, which has {free:,}. Set TMPDIR to a larger disk."
-        )
-
-
-def _fetch(client: Any, bucket: str, item: dict[str, Any], path: Path) -> None:  # noqa: ANN401  boto3's class
-    """One object, with its time: a rule may ask how long nothing was saved."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    client.download_file(bucket, item["Key"], str(path))
-    written = item["LastModified"].timestamp()
-    os.utime(path, (written, written))

@@ -6,19 +6,16 @@ What lies in S3, or in archives, is put into a temporary folder that is gone whe
 the few files a report reads are taken, each within a bound, none outside the folder.
 """
 
-import shutil
-import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
-from kennel.errors import ContractError, UserError
+from kennel.errors import UserError
+from kennel.job_output import download, unpack
 from kennel.report.record import RunRecord, read_run
 
-MAX_FILE_BYTES: Final = 512 * 2**20
-MAX_BYTES: Final = 4 * 2**30  # of one archive, or of one job in S3
 _PREFIXES: Final = ("debug-output", "profiler-output", "rule-output", "output")
 # Members of the two archives that are read; the rest, the weights above all, stays packed.
 _RESULTS: Final = ("*.json", "*.jsonl", "debug-output/**", "profiler-output/**")
@@ -26,8 +23,8 @@ _MODEL: Final = ("model.json",)
 
 
 @contextmanager
-def open_run(source: str, *, runs: Path) -> Iterator[RunRecord]:
-    """The run that `source` names. runs: where names are looked up.
+def open_run(source: str, *, runs: Path, local_s3: Mapping[str, str] | None = None) -> Iterator[RunRecord]:
+    """The run that `source` names. runs: where names are looked up. local_s3: as `download` takes it.
 
     Raises UserError for a name, folder or address without a run, and ContractError for an archive that cannot be read.
     """
@@ -35,7 +32,7 @@ def open_run(source: str, *, runs: Path) -> Iterator[RunRecord]:
         unpacked = Path(temporary) / "unpacked"
         if source.startswith("s3://"):
             folder = Path(temporary) / "job"
-            _download(source, folder)
+            _download(source, folder, local_s3)
             _unpack_results(folder, unpacked)
             name = source.rstrip("/").rsplit("/", 1)[-1]
             yield read_run(folder, name=name, source=source, unpacked=unpacked, job=_describe(source, name))
@@ -70,77 +67,12 @@ def _unpack_results(folder: Path, target: Path) -> None:
             unpack(archive, target / part, patterns)
 
 
-def unpack(archive: Path, folder: Path, patterns: Sequence[str]) -> None:
-    """The members that match, into `folder`. Raises ContractError for an archive that is none, or not to be trusted."""
-    total = 0
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                path = PurePosixPath(member.name)
-                _check_member(archive, member)
-                if not member.isfile() or not _is_wanted(path, patterns):
-                    continue
-                total += member.size
-                if member.size > MAX_FILE_BYTES or total > MAX_BYTES:
-                    raise ContractError(
-                        f"{archive} unpacks to more than {MAX_BYTES:,} bytes, or a file over {MAX_FILE_BYTES:,}."
-                    )
-                _extract(tar, member, folder / path)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ContractError(f"{archive} cannot be unpacked as a .tar.gz ({error}). Download it again.") from error
-
-
-def _check_member(archive: Path, member: tarfile.TarInfo) -> None:
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
-        raise ContractError(
-            f"{archive} holds '{member.name}', a link or a name outside its folder. No training of ours packs that."
-        )
-
-
-def _is_wanted(path: PurePosixPath, patterns: Sequence[str]) -> bool:
-    """`*.json` is of the archive's own folder, `debug-output/**` everything below that one."""
-    for pattern in patterns:
-        head, _, rest = pattern.partition("/")
-        if rest and path.parts[:1] == (head,):
-            return True
-        if not rest and len(path.parts) == 1 and path.match(pattern):
-            return True
-    return False
-
-
-def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
-    stream = tar.extractfile(member)
-    if stream is None:
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with stream, target.open("wb") as file:
-        shutil.copyfileobj(stream, file)
-
-
-def _download(address: str, folder: Path) -> None:
+def _download(address: str, folder: Path, local_s3: Mapping[str, str] | None) -> None:
     """The parts of a job's output that a report reads. Raises UserError where there is none, or no access to it."""
-    import boto3  # takes a while, and only addresses need it
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    bucket, _, prefix = address.removeprefix("s3://").partition("/")
-    prefix = prefix.strip("/")
-    if not bucket or not prefix:
+    job = address.rstrip("/")
+    if job.count("/") < 3:  # s3://bucket
         raise UserError(f"'{address}' names no job. Expected s3://bucket/prefix/job-name, as S3OutputPath has it.")
-    folder.mkdir(parents=True)
-    client = boto3.client("s3")
-    try:
-        found = list(_objects(client, bucket, prefix))
-        for key, name in found:
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            client.download_file(bucket, key, str(path))
-    except (ClientError, BotoCoreError) as error:
-        raise UserError(
-            f"{address} cannot be read ({error}). Check the address and the credentials; for the local SageMaker's "
-            f'S3 first: eval "$(kennel local env)"'
-        ) from error
-    if not found:
+    if not any([download(f"{job}/{part}", folder / part, local_s3) for part in _PREFIXES]):
         raise UserError(f"{address} holds no job's output: nothing lies under {', '.join(_PREFIXES)} there.")
 
 
@@ -160,21 +92,3 @@ def _describe(address: str, name: str) -> dict[str, Any]:
         return {}
     path = str((found.get("OutputDataConfig") or {}).get("S3OutputPath", "")).rstrip("/")
     return dict(found) if f"{path}/{name}" == address.rstrip("/") else {}
-
-
-def _objects(client: Any, bucket: str, prefix: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401  boto3's own class
-    """(key, name below the job's folder) of every object to download. Raises UserError for more than the bound."""
-    total = 0
-    for part in _PREFIXES:
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/{part}/")
-        for item in (item for page in pages for item in page.get("Contents", ())):
-            key = str(item["Key"])
-            name = key[len(prefix) + 1 :]
-            if key.endswith("/") or ".." in PurePosixPath(name).parts:
-                continue
-            total += int(item["Size"])
-            if total > MAX_BYTES:
-                raise UserError(
-                    f"s3://{bucket}/{prefix} has more than {MAX_BYTES:,} bytes of output. Copy what is needed."
-                )
-            yield key, name

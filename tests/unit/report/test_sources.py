@@ -9,6 +9,7 @@ from urllib.request import Request, urlopen
 import boto3
 import pytest
 
+from kennel import job_output
 from kennel.errors import ContractError, UserError
 from kennel.report import sources
 from kennel.report.sources import open_run
@@ -69,7 +70,7 @@ def test_a_sagemaker_jobs_output_is_read_from_its_archives(job: Path, tmp_path: 
 
 def test_only_what_is_read_is_unpacked(tmp_path: Path) -> None:
     archive = pack(tmp_path / "model.tar.gz", {"model.json": b"{}", "model.safetensors": b"x", "golden/0.jpg": b"x"})
-    sources.unpack(archive, tmp_path / "out", ("model.json",))
+    job_output.unpack(archive, tmp_path / "out", ("model.json",))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.json"]
 
 
@@ -77,7 +78,7 @@ def test_only_what_is_read_is_unpacked(tmp_path: Path) -> None:
 def test_a_member_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     archive = pack(tmp_path / "output.tar.gz", {name: b"{}"})
     with pytest.raises(ContractError, match="a link or a name outside"):
-        sources.unpack(archive, tmp_path / "out", ("*.json",))
+        job_output.unpack(archive, tmp_path / "out", ("*.json",))
     assert not (tmp_path / "evil.json").exists()
 
 
@@ -85,20 +86,20 @@ def test_a_member_outside_the_folder_is_refused(tmp_path: Path, name: str) -> No
 def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
     archive = pack(tmp_path / "output.tar.gz", {"history.json": b""}, kind=kind)
     with pytest.raises(ContractError, match="a link or a name outside"):
-        sources.unpack(archive, tmp_path / "out", ("*.json",))
+        job_output.unpack(archive, tmp_path / "out", ("*.json",))
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(job_output, "MAX_FILE_BYTES", 1000)
     archive = pack(tmp_path / "output.tar.gz", {"history.json": bytes(1001)})
     with pytest.raises(ContractError, match="unpacks to more than"):
-        sources.unpack(archive, tmp_path / "out", ("*.json",))
+        job_output.unpack(archive, tmp_path / "out", ("*.json",))
 
 
 def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "output.tar.gz").write_bytes(b"hello")
     with pytest.raises(ContractError, match=r"output.tar.gz cannot be unpacked as a .tar.gz"):
-        sources.unpack(tmp_path / "output.tar.gz", tmp_path / "out", ("*.json",))
+        job_output.unpack(tmp_path / "output.tar.gz", tmp_path / "out", ("*.json",))
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_sagemaker_is_asked_for_the_jobs_state_and_believed_if_it_means_this_out
             return {"TrainingJobStatus": "Stopped", "OutputDataConfig": {"S3OutputPath": path}}
 
     monkeypatch.setattr(boto3, "client", lambda *args, **options: Client())
-    monkeypatch.setattr(sources, "_download", lambda address, folder: shutil.copytree(job, folder))
+    monkeypatch.setattr(sources, "_download", lambda address, folder, local_s3: shutil.copytree(job, folder))
     with open_run("s3://results/prefix/job-1", runs=tmp_path) as record:
         assert record.status == status
 
