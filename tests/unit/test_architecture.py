@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 CODE = Path(__file__).resolve().parents[2] / "code"
-FOUNDATION = {"kennel", "errors", "paths", "metrics", "hyperparameters", "orphans", "job_output"}
+FOUNDATION = {"kennel", "errors", "paths", "metrics", "hyperparameters", "orphans", "job_output", "rule_files"}
 ALLOWED = {
     "images": set(),
     "dataset": {"images"},

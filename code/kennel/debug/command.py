@@ -16,17 +16,16 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from kennel.debug.configuration import RuleOrder, RulesFile, check_rules, read_rule, read_rules_file
 from kennel.debug.finished import FinishedRun, find_run
-from kennel.debug.orders import read_orders_json
-from kennel.debug.reports import ERROR, ISSUES, NO_ISSUES, RuleReport, write_json
+from kennel.debug.reports import RuleReport
 from kennel.debug.rules import RECOMMENDED
 from kennel.errors import ContractError, KennelError, UserError
 from kennel.job_output import download
+from kennel.rule_files import ERROR, ISSUES, NO_ISSUES, Json, read_orders_json, write_json
 
-Json = dict[str, Any]
 _FOUND: Final = 1
 # A user's own rule, or the profiler's rules over hours of samples: minutes at most.
 _PROCESS_LIMIT_S: Final = 600.0

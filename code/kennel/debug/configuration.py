@@ -19,6 +19,7 @@ from typing import Any, Final
 from kennel.debug.actions import STOP, Action, read_actions
 from kennel.debug.rules import RULES, Rule, build_rule
 from kennel.errors import KennelError, UserError
+from kennel.rule_files import answer_check
 
 Json = dict[str, Any]
 # Parameters that say which rule runs on what; everything else belongs to the rule.
@@ -207,27 +208,7 @@ def _entries(content: Json, key: str, path: Path) -> tuple[Json, ...]:
 
 def main() -> int:
     """Answers for the entries on standard input; 2 if there is no list of objects there."""
-    try:
-        entries = json.load(sys.stdin)
-    except ValueError as error:
-        print(f"standard input is no JSON: {error}", file=sys.stderr)
-        return 2
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        print("standard input holds no list of DebugRuleConfigurations entries", file=sys.stderr)
-        return 2
-    answers = []
-    for entry, problem in zip(entries, check_rules(entries), strict=True):
-        parameters = entry.get("RuleParameters") or {}
-        answers.append(
-            {
-                "RuleConfigurationName": entry.get("RuleConfigurationName"),
-                "rule": parameters.get(_RULE) if isinstance(parameters, dict) else None,
-                "is_custom": isinstance(parameters, dict) and bool(parameters.get(_SOURCE)),
-                "error": problem,
-            }
-        )
-    print(json.dumps(answers))
-    return 0
+    return answer_check("DebugRuleConfigurations", check_rules)
 
 
 if __name__ == "__main__":

@@ -30,22 +30,20 @@ from smdebug.trials import create_trial
 from kennel.debug.configuration import RuleOrder
 from kennel.debug.orders import Orders
 from kennel.debug.publishing import Publisher
-from kennel.debug.reports import (
+from kennel.debug.reports import NO_DATA, RuleReport, has_tensors
+from kennel.debug.stopping import StopSignal, TimeIsUp
+from kennel.errors import KennelError, UserError
+from kennel.rule_files import (
     END_FILE,
     ERROR,
     FINDINGS_KEPT,
     IN_PROGRESS,
     ISSUES,
-    NO_DATA,
     NO_ISSUES,
     STOPPED,
     Json,
-    RuleReport,
     condition_met,
-    has_tensors,
 )
-from kennel.debug.stopping import StopSignal, TimeIsUp
-from kennel.errors import KennelError, UserError
 
 POLL_S: Final = 1.0
 _WRITE_EVERY_S: Final = 1.0

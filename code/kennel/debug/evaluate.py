@@ -11,20 +11,10 @@ import logging
 from dataclasses import asdict
 from typing import Any
 
-from kennel.debug.reports import (
-    ERROR,
-    FINDINGS_KEPT,
-    IN_PROGRESS,
-    ISSUES,
-    NO_DATA,
-    NO_ISSUES,
-    STOPPED,
-    Json,
-    RuleReport,
-    condition_met,
-)
+from kennel.debug.reports import NO_DATA, RuleReport
 from kennel.debug.rules import Finding, Rule, TrialLike
 from kennel.errors import KennelError
+from kennel.rule_files import ERROR, FINDINGS_KEPT, IN_PROGRESS, ISSUES, NO_ISSUES, STOPPED, Json, condition_met
 
 _LOG = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from kennel.debug.tensors import END_FILE, FACTS_FILE
+from kennel.debug.tensors import FACTS_FILE
+from kennel.rule_files import END_FILE
 
 VERSION: Final = 1
 

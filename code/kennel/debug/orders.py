@@ -1,13 +1,12 @@
 """runs/<job>/rules/rules.json: what the evaluators of a job are to do. The local service writes it before the job."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kennel.debug.configuration import RuleOrder, read_rule
 from kennel.errors import ContractError, UserError
+from kennel.rule_files import read_orders_json
 
 ORDERS_FILE = "rules.json"
 
@@ -58,14 +57,3 @@ def read_orders(path: Path) -> Orders:
         raise ContractError(
             f"The orders in {path} lack or garble {error}. Expected job_name, tensors, rules_dir and debug_rules."
         ) from error
-
-
-def read_orders_json(path: Path) -> dict[str, Any]:
-    """The file's object. Raises ContractError if it holds none."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ContractError(f"The orders in {path} cannot be read: {error}. The local service writes them.") from error
-    if not isinstance(content, dict):
-        raise ContractError(f"The orders in {path} are no JSON object. The local service writes them.")
-    return content

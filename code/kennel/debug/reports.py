@@ -4,27 +4,14 @@ RuleReport(name="Overfit", rule="Overfit", status="NoIssuesFound", details="..."
 """
 
 import json
-import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-Json = dict[str, Any]
+from kennel.rule_files import Json, plain, shorten, write_json
 
-IN_PROGRESS: Final = "InProgress"
-NO_ISSUES: Final = "NoIssuesFound"
-ISSUES: Final = "IssuesFound"
-ERROR: Final = "Error"
-STOPPED: Final = "Stopped"
-
-# The platform writes it into the tensors' folder when the program has ended; smdebug's readers look for it too.
-END_FILE: Final = "training_job_end.ts"
-FINDINGS_KEPT: Final = 100
-# DescribeTrainingJob's limit.
-_DETAILS_CHARACTERS: Final = 1024
 NO_DATA: Final = (
     "ClientError: No debugging data was saved by the training job. Give it a DebugHookConfig, or -p debug=on."
 )
@@ -73,30 +60,6 @@ class RuleReport:
         }
 
 
-def condition_met(rule: str, step: object) -> str:
-    """The sentence with which AWS says that a rule has fired."""
-    return (
-        f"RuleEvaluationConditionMet: Evaluation of the rule {rule} at step {step} resulted in the condition being met"
-    )
-
-
-def shorten(text: str) -> str:
-    """Within StatusDetails' 1,024 characters."""
-    return text if len(text) <= _DETAILS_CHARACTERS else f"{text[: _DETAILS_CHARACTERS - 3]}..."
-
-
-def plain(value: object) -> object:
-    """A value as JSON holds it: NaN and infinities, which JSON lacks, as "nan", "inf" and "-inf"."""
-    if isinstance(value, (bool, str, type(None))):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    number = getattr(value, "item", lambda: value)()  # a numpy scalar's own Python number
-    if isinstance(number, float) and not math.isfinite(number):
-        return str(number)
-    return number if isinstance(number, (bool, int, float)) else str(value)
-
-
 def has_tensors(folder: Path) -> bool:
     """Whether smdebug can open a trial there; of one that is not there yet it would wait for this file without end."""
     return any((folder / "collections").rglob("*_collections.json"))
@@ -116,14 +79,3 @@ class RuleFile:
             return
         write_json(self.path, content)
         self._written = json.loads(json.dumps(essence))
-
-
-def write_json(path: Path, content: object) -> None:
-    """Replaces a file whole: a reader sees the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -36,6 +36,7 @@ from kennel.debug.statistics import (
     update_ratio,
 )
 from kennel.errors import ContractError, UserError
+from kennel.rule_files import END_FILE
 
 with quiet_import():
     from smdebug.core.modes import ModeKeys
@@ -44,7 +45,6 @@ with quiet_import():
     from smdebug.trials.local_trial import LocalTrial
 
 FACTS_FILE: Final = "kennel.json"
-END_FILE: Final = "training_job_end.ts"
 MODES: Final = ("TRAIN", "EVAL", "GLOBAL")
 
 

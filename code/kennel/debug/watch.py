@@ -21,9 +21,10 @@ from kennel.debug.configuration import RuleOrder
 from kennel.debug.evaluate import Evaluation
 from kennel.debug.orders import Orders, read_orders
 from kennel.debug.publishing import Publisher
-from kennel.debug.reports import END_FILE, ERROR, IN_PROGRESS, STOPPED, RuleReport, has_tensors
+from kennel.debug.reports import RuleReport, has_tensors
 from kennel.debug.stopping import GRACE_S, StopSignal, TimeIsUp
 from kennel.errors import KennelError
+from kennel.rule_files import END_FILE, ERROR, IN_PROGRESS, STOPPED
 
 if TYPE_CHECKING:
     from kennel.debug.tensors import Trial

@@ -25,7 +25,6 @@ RULE_MEMBERS: Final[Mapping[str, str]] = {
     "ProfilerRuleConfigurations": "ProfilerRuleEvaluationStatuses",
 }
 TENSORS: Final = "/opt/ml/output/tensors"
-END_FILE: Final = "training_job_end.ts"
 _SOURCE: Final = "source_s3_uri"
 
 

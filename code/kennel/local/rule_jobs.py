@@ -16,7 +16,6 @@ from typing import Final
 
 from kennel.errors import KennelError
 from kennel.local.debug_layout import (
-    END_FILE,
     custom_rules,
     debug_layout,
     has_debugging,
@@ -36,6 +35,7 @@ from kennel.local.runners import training_owner
 from kennel.local.storage import STORAGE_ERRORS, read_address
 from kennel.local.store import Store
 from kennel.local.validation import Json
+from kennel.rule_files import END_FILE
 
 _LOOK_EVERY_S: Final = 1.0
 _SETTLE_EVERY_S: Final = 0.2

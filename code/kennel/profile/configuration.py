@@ -17,6 +17,7 @@ from typing import Any, Final
 from kennel.errors import KennelError, UserError
 from kennel.profile.rules import REPORT, RULES, build_rules
 from kennel.profile.rules.base import Rule
+from kennel.rule_files import answer_check
 
 _RULE: Final = "rule_to_invoke"
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. :=+@-]{0,199}")
@@ -85,22 +86,7 @@ def _problem(entry: Mapping[str, Any]) -> str | None:
 
 def main() -> int:
     """Answers for the entries on standard input; 2 if there is no list of objects there."""
-    try:
-        entries = json.load(sys.stdin)
-    except ValueError as error:
-        print(f"standard input is no JSON: {error}", file=sys.stderr)
-        return 2
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        print("standard input holds no list of ProfilerRuleConfigurations entries", file=sys.stderr)
-        return 2
-    answers = []
-    for entry, problem in zip(entries, check_rules(entries), strict=True):
-        parameters = entry.get("RuleParameters")
-        rule = parameters.get(_RULE) if isinstance(parameters, dict) else None
-        name = entry.get("RuleConfigurationName")
-        answers.append({"RuleConfigurationName": name, "rule": rule, "is_custom": False, "error": problem})
-    print(json.dumps(answers))
-    return 0
+    return answer_check("ProfilerRuleConfigurations", check_rules)
 
 
 if __name__ == "__main__":

@@ -4,27 +4,28 @@ evaluate_profiler(Path("runs/first/ml/output/profiler"), "StepOutlier", {"stddev
 """
 
 import dataclasses
-import json
-import math
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from kennel.errors import KennelError
 from kennel.profile.readers import EventLog, SystemLog, read_timeline
 from kennel.profile.rules import REPORT, RULES, build_rules
 from kennel.profile.rules.base import Evidence, Finding, Judgement, Rule
+from kennel.rule_files import (
+    ERROR,
+    FINDINGS_KEPT,
+    IN_PROGRESS,
+    ISSUES,
+    NO_ISSUES,
+    STOPPED,
+    Json,
+    condition_met,
+    plain,
+    shorten,
+)
 
-Json = dict[str, Any]
-IN_PROGRESS: Final = "InProgress"
-NO_ISSUES: Final = "NoIssuesFound"
-ISSUES: Final = "IssuesFound"
-ERROR: Final = "Error"
-STOPPED: Final = "Stopped"
-FINDINGS_KEPT: Final = 100
-_DETAILS_CHARACTERS: Final = 1024
 _NEVER_FIRING: Final = ("OverallSystemUsage", "OverallFrameworkMetrics")
 
 
@@ -71,30 +72,19 @@ def aws_result(rule: Rule, judgement: Judgement) -> Json:
     return {
         "RuleTriggered": len(judgement.findings),
         "Violations": len(judgement.findings),
-        "Details": _plain(judgement.details),
+        "Details": plain(judgement.details),
         "Datapoints": judgement.datapoints,
         "RuleParameters": parameters,
     }
-
-
-def write_json(path: Path, content: object) -> None:
-    """Replaces a file whole: a reader sees the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _rule_json(rule: Rule, judgement: Judgement, evidence: Evidence, *, name: str, stopped: bool) -> Json:
     status = _status(judgement, evidence, stopped=stopped)
     said = judgement.account
     if judgement.findings:
-        said = f"{_condition_met(rule.name)}: {judgement.findings[0].message}; {judgement.account}"
+        said = f"{condition_met(rule.name)}: {judgement.findings[0].message}; {judgement.account}"
     return _base(rule.name, name, status, said) | {
-        "parameters": {key: _plain(value) for key, value in dataclasses.asdict(rule.parameters).items()},
+        "parameters": {key: plain(value) for key, value in dataclasses.asdict(rule.parameters).items()},
         "steps_seen": judgement.seen,
         "steps_needed": judgement.needed,
         "too_few": judgement.too_few,
@@ -104,7 +94,7 @@ def _rule_json(rule: Rule, judgement: Judgement, evidence: Evidence, *, name: st
         "datapoints": judgement.datapoints,
         "meaning": rule.meaning,
         "remedy": rule.remedy,
-        "details": _plain(judgement.details),
+        "details": plain(judgement.details),
     }
 
 
@@ -142,7 +132,7 @@ def _base(rule_name: str, name: str, status: str, details: str) -> Json:
         "RuleName": rule_name,
         "kind": "profiler",
         "RuleEvaluationStatus": status,
-        "StatusDetails": details if len(details) <= _DETAILS_CHARACTERS else details[: _DETAILS_CHARACTERS - 3] + "...",
+        "StatusDetails": shorten(details),
         "LastModifiedTime": time.time(),
         "parameters": {},
         "steps_seen": 0,
@@ -167,29 +157,13 @@ def _status(judgement: Judgement, evidence: Evidence, *, stopped: bool) -> str:
     return STOPPED if stopped else IN_PROGRESS
 
 
-def _condition_met(rule: str) -> str:
-    return f"RuleEvaluationConditionMet: Evaluation of the rule {rule} resulted in the condition being met"
-
-
 def _finding_json(finding: Finding) -> Json:
     return {
         "step": finding.step,
         "mode": finding.mode,
         "tensor": finding.subject,
         "measure": finding.measure,
-        "value": _plain(finding.value),
-        "threshold": _plain(finding.threshold),
+        "value": plain(finding.value),
+        "threshold": plain(finding.threshold),
         "message": finding.message,
     }
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401  whatever JSON may hold
-    """NaN and infinities, which JSON lacks, as strings; numpy's numbers as Python's."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if isinstance(value, (bool, str, type(None))):
-        return value
-    number = value.item() if hasattr(value, "item") else value
-    return str(number) if isinstance(number, float) and not math.isfinite(number) else number

@@ -18,10 +18,10 @@ from typing import Any, Final
 
 from kennel.errors import ContractError, KennelError
 from kennel.profile.configuration import RuleOrder, read_rule
-from kennel.profile.evaluation import Folder, describe, failed, write_json
+from kennel.profile.evaluation import Folder, describe, failed
 from kennel.profile.rules.base import Rule
+from kennel.rule_files import END_FILE, read_orders_json, write_json
 
-END_FILE: Final = Path("system", "training_job_end.ts")
 _LOOK_S: Final = 1.0
 _EVALUATE_S: Final = 5.0
 # An evaluation takes this share of the time at most: it grows with the samples of a long training.
@@ -58,7 +58,7 @@ class Watch:
         due, is_over, is_stopped = 0.0, False, False
         while not is_over and not is_stopped:
             is_stopped = is_ended(_LOOK_S)
-            is_over = (self._folder / END_FILE).exists()
+            is_over = (self._folder / "system" / END_FILE).exists()
             if is_over or is_stopped or time.monotonic() >= due:
                 began = time.monotonic()
                 self._evaluate(is_over=is_over, is_stopped=is_stopped)
@@ -109,23 +109,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     os.nice(_NICE)  # the training comes first
     try:
-        watch = Watch(read_orders(arguments.orders), is_finished=arguments.finished)
+        watch = Watch(read_orders_json(arguments.orders), is_finished=arguments.finished)
         watch.run(lambda seconds: signal.sigtimedwait(ends, seconds) is not None)
     except KennelError as error:
         print(f"kennel.profile.watch: {error}", file=sys.stderr)
         return error.exit_status
     return 0
-
-
-def read_orders(path: Path) -> dict[str, Any]:
-    """The file's object. Raises ContractError if it holds none."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ContractError(f"The orders in {path} cannot be read: {error}. The local service writes them.") from error
-    if not isinstance(content, dict):
-        raise ContractError(f"The orders in {path} are no JSON object. The local service writes them.")
-    return content
 
 
 if __name__ == "__main__":

@@ -29,10 +29,10 @@ from kennel.paths import MlPaths
 from kennel.profile import timeline as timelines
 from kennel.profile.sampler import Sampler
 from kennel.profile.timeline import Timeline, open_timeline
+from kennel.rule_files import END_FILE
 from kennel.training.distributed import World
 from kennel.training.loader import reader_count
 
-END_FILE: Final = "training_job_end.ts"
 _PLATFORM_BASE: Final = PurePosixPath("/opt/ml")
 
 

@@ -14,8 +14,9 @@ from torch import nn
 
 from kennel.debug.quiet import quiet_import
 from kennel.debug.statistics import describe_array, unit_activity, update_ratio
-from kennel.debug.tensors import END_FILE, FACTS_FILE, Trial, open_trial
+from kennel.debug.tensors import FACTS_FILE, Trial, open_trial
 from kennel.errors import ContractError, UserError
+from kennel.rule_files import END_FILE
 
 with quiet_import():
     import smdebug.pytorch as smd

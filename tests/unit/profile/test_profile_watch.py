@@ -10,11 +10,11 @@ from made_samples import cpu, gpu, steady, write_samples
 from profiled_training import train
 
 from kennel.errors import ContractError
-from kennel.profile import evaluation
 from kennel.profile.evaluation import evaluate_profiler
 from kennel.profile.rules import RULES
 from kennel.profile.rules.gpu import LowGPUUtilization
-from kennel.profile.watch import END_FILE, Watch, read_orders
+from kennel.profile.watch import Watch
+from kennel.rule_files import END_FILE, read_orders_json, write_json
 
 AWS_KEYS = ["RuleTriggered", "Violations", "Details", "Datapoints", "RuleParameters"]
 KEYS = {
@@ -39,7 +39,7 @@ def rule(name: str, **parameters: str) -> dict[str, Any]:
 
 
 def end(folder: Path) -> None:
-    path = folder / "profiler" / END_FILE
+    path = folder / "profiler" / "system" / END_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
 
@@ -136,7 +136,7 @@ def test_a_file_is_written_again_only_when_something_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count: list[Path] = []
-    real = evaluation.write_json
+    real = write_json
     monkeypatch.setattr(
         "kennel.profile.watch.write_json", lambda path, content: (count.append(path), real(path, content))
     )
@@ -189,6 +189,6 @@ def test_orders_that_cannot_be_read(text: str, tmp_path: Path, capsys: pytest.Ca
     path = tmp_path / "rules.json"
     path.write_text(text)
     with pytest.raises(ContractError, match="rules.json"):
-        read_orders(path)
+        read_orders_json(path)
     with pytest.raises(ContractError, match="lack or garble 'profiler'"):
         Watch({"rules_dir": "x"})
