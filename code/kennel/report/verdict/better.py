@@ -46,7 +46,7 @@ def small_pictures(case: Case) -> Diagnosis | None:
     return Diagnosis(
         Advice(
             title="The network sees small pictures",
-            change=f"Train with {describe_setting({'image-size': _TRAINED_PX})}: what the trained weights know by.",
+            change=f"Train with {describe_setting({'image-size': _TRAINED_PX})}, the size of the pretraining.",
             gain="On photos of dogs 96 px gave 70 % and 224 px 92 % of the test pictures, at four times the time.",
             evidence=[f"image-size is {size:g}; validation accuracy {percent(case.result('valid'))}."],
             severity=IMPROVEMENT,
