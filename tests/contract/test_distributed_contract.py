@@ -187,6 +187,21 @@ def test_two_hosts_train_the_model_of_one(make_pair: Maker, run_alone: Callable[
     assert [(each.base / "output" / "success").exists() for each in pair.hosts] == [True, True]
 
 
+def test_only_the_first_host_is_watched_and_it_changes_nothing(make_pair: Maker) -> None:
+    watched, plain = make_pair({**WHOLE, "debug": "on"}, name="watched"), make_pair(WHOLE, name="plain")
+    ended = watched.run() + plain.run()
+    assert [each.status for each in ended] == [0, 0, 0, 0], ended[0].output + ended[1].output
+    assert ended[0].losses() == ended[2].losses()
+    assert all(
+        torch.equal(ours, theirs)
+        for ours, theirs in zip(watched.hosts[0].weights().values(), plain.hosts[0].weights().values(), strict=True)
+    )
+    assert "the hook failed" not in ended[0].output
+    assert re.search(r"^debug saved_steps=[1-9]", ended[0].output, re.M)
+    assert "kennel.json" in watched.hosts[0].files("output/data/debug-output")
+    assert watched.hosts[1].files("output/data") == []
+
+
 @pytest.mark.parametrize("told", [(0, 1), (1,)], ids=["both", "other"])
 def test_hosts_stop_together_and_go_on(make_pair: Maker, told: tuple[int, ...]) -> None:
     cut = make_pair({**WHOLE, "epochs": "6"})
