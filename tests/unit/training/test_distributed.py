@@ -139,15 +139,16 @@ def test_two_train_as_one(
     folder = make_folder(images={"train": images, "valid": 2, "test": 1})
     leader, other = together(_train, folder, settings, tmp_path / "together")
     alone = _train(ALONE, folder, settings, tmp_path / "alone")
-    # In float32 a sum's order is seen, and BatchNorm over few pixels makes much of it (1.6e-5 of a loss): that it
-    # is no more than that is shown in float64, below.
+    # In float32 a sum's order is seen, and BatchNorm over few pixels makes much of it (1.6e-5 of a loss): that it is no
+    # more than that is shown in float64, below.
+    loss_rel, state_rel = (1e-5, 1e-4) if settings.trainable == "head" else (1e-4, 1e-3)
     for ours, theirs in zip(leader.history, alone.history, strict=True):
-        assert [ours[name] for name in LOSSES] == pytest.approx([theirs[name] for name in LOSSES], rel=1e-4)
-    assert torch.allclose(leader.probabilities, alone.probabilities, rtol=1e-3, atol=1e-6)
+        assert [ours[name] for name in LOSSES] == pytest.approx([theirs[name] for name in LOSSES], rel=loss_rel)
+    assert torch.allclose(leader.probabilities, alone.probabilities, rtol=state_rel, atol=1e-6)
     for name, tensor in leader.state.items():
         assert torch.equal(tensor, other.state[name]), name
         expected = alone.state[name].double()
-        assert (tensor - expected).norm() <= 1e-3 * expected.norm() + 1e-6, name
+        assert (tensor - expected).norm() <= state_rel * expected.norm() + 1e-6, name
     assert (leader.files, other.files) == (alone.files, 0)
 
 
