@@ -89,6 +89,20 @@ def train(arguments: argparse.Namespace) -> int:
     return _report_training(follow.follow_training(job.name, place))
 
 
+def tune(arguments: argparse.Namespace) -> int:
+    """Checks, starts, follows, reports; status 0 only if the tuning job is Completed with a best training job."""
+    from kennel.launch import tune_command
+
+    return tune_command.run(arguments)
+
+
+def transform(arguments: argparse.Namespace) -> int:
+    """Predictions for a folder of files; status 0 only if the transform job is Completed."""
+    from kennel.launch import transform_command
+
+    return transform_command.run(arguments)
+
+
 def debug(arguments: argparse.Namespace) -> int:
     """Prints what rules say of a run; status 1 if one fired."""
     from kennel.debug import command
@@ -357,9 +371,11 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _add_data_verbs(verbs)
     _add_job_verbs(verbs)
+    _add_tune_verb(verbs)
     _add_debug_verb(verbs)
     _add_report_verb(verbs)
     _add_endpoint_verbs(verbs)
+    _add_transform_verb(verbs)
     _add_local_verbs(verbs)
     _add_image_verbs(verbs)
     _add_layer_verbs(verbs)
@@ -429,6 +445,31 @@ def _add_job_verbs(verbs: Any) -> None:  # noqa: ANN401
     verb.add_argument(
         "--resume", metavar="JOB", help="go on from the checkpoint of a stopped job, with the same settings"
     )
+    verb.add_argument(
+        "--best-of", metavar="TUNING_JOB", help="the hyperparameters of a tuning job's best training, under those of -p"
+    )
+    _add_place(verb, image="that trains")
+
+
+def _add_tune_verb(verbs: Any) -> None:  # noqa: ANN401
+    verb = _add_verb(verbs, "tune", tune, "searches for the hyperparameters with the best validation result")
+    verb.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="train/ valid/ test/ of class folders, or class folders"
+    )
+    verb.add_argument("--name", help="the tuning job's name, unique, 32 characters at most (made from the folder)")
+    _add_repeated(verb, "-p", "key=value", "a hyperparameter that every training has", dest="parameters")
+    verb.add_argument(
+        "--ranges", type=Path, metavar="FILE", help="SageMaker's ParameterRanges as JSON (tuning/recommended.json)"
+    )
+    verb.add_argument(
+        "--strategy", choices=("Bayesian", "Random", "Grid", "Hyperband"), default="Bayesian", help="(Bayesian)"
+    )
+    verb.add_argument("--objective", default="validation:loss", metavar="METRIC", help="(validation:loss)")
+    verb.add_argument("--max-jobs", type=int, metavar="N", help="(20; with Grid all combinations)")
+    verb.add_argument("--max-parallel-jobs", type=int, default=2, metavar="N", help="trainings side by side (2)")
+    verb.add_argument("--early-stopping", choices=("Auto", "Off"), default="Off", help="of hopeless trainings (Off)")
+    verb.add_argument("--warm-start", metavar="NAME", help="go on from what this tuning job has found")
+    verb.add_argument("--seed", type=int, metavar="N", help="the same seed makes the same Random search")
     _add_place(verb, image="that trains")
 
 
@@ -486,6 +527,22 @@ def _add_endpoint_verbs(verbs: Any) -> None:  # noqa: ANN401
     which.add_argument("--endpoint-name", metavar="E")
     which.add_argument("--all", action="store_true", help="every endpoint")
     _add_place(verb)
+
+
+def _add_transform_verb(verbs: Any) -> None:  # noqa: ANN401
+    verb = _add_verb(verbs, "transform", transform, "predictions of a run's model for every file of a folder")
+    verb.add_argument("name", metavar="NAME", help="the training job")
+    verb.add_argument("--input", type=Path, required=True, metavar="DIR", help="pictures, or files of JSON lines")
+    verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="gets one FILE.out for each file")
+    verb.add_argument("--job-name", help="the transform job's name, unique (made from NAME and the time)")
+    verb.add_argument("--content-type", metavar="TYPE", help="of every file (by the first file's name)")
+    verb.add_argument("--accept", default="application/jsonlines", metavar="TYPE", help="(application/jsonlines)")
+    verb.add_argument("--split-type", choices=("None", "Line"), default="None", help="one record a file, or a line")
+    verb.add_argument("--strategy", choices=("SingleRecord", "MultiRecord"), help="records in a request")
+    verb.add_argument("--max-payload", type=int, metavar="MB", help="of a request (6)")
+    verb.add_argument("--max-concurrent", type=int, metavar="N", help="requests under way at once (the cores)")
+    verb.add_argument("--join", action="store_true", help="each record beside its answer, for JSON and CSV lines")
+    _add_place(verb, image="that serves")
 
 
 def _add_local_verbs(verbs: Any) -> None:  # noqa: ANN401

@@ -15,6 +15,8 @@ from kennel.local.validation import Json
 
 # What the service's own environment must not pass on: another job's settings, an AWS account, our own switches.
 _NOT_INHERITED: Final = ("SM_", "SAGEMAKER_", "TRAINING_JOB_", "AWS_", "KENNEL_LOCAL_", "PYTEST_", MARKER)
+# Read by kennel.training; the same name there.
+SHARED_DIR: Final = "KENNEL_SHARED_DIR"
 _COMMANDS: Final = ("KENNEL_TRAIN_COMMAND", "KENNEL_SERVE_COMMAND", "KENNEL_COMPANION_COMMAND")
 
 
@@ -52,8 +54,16 @@ def training_environ(machine: Machine, request: Json, *, base: Path, job_arn: st
             "TRAINING_JOB_NAME": request["TrainingJobName"],
             "TRAINING_JOB_ARN": job_arn,
             **_debugger_environ(request, base),
+            **_tuning_environ(machine, request),
         },
     )
+
+
+def _tuning_environ(machine: Machine, request: Json) -> dict[str, str]:
+    """Where the trials of a tuning job leave what the others need not compute again."""
+    if "TuningJobArn" not in request:
+        return {}
+    return {SHARED_DIR: str(machine.layout.shared_dir(request["TuningJobArn"].rpartition("/")[2]))}
 
 
 def _debugger_environ(request: Json, base: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@
     python -m kennel.local.service --runs runs --port 0 --idle-minutes 15        runs it in the foreground
 
 A request goes by its X-Amz-Target, its path, and the service its signature is for:
-    SageMaker.*             json_protocol -> training_jobs, models, endpoints, tags
+    SageMaker.*             json_protocol -> training_jobs, tuning_jobs, transform_jobs, models, endpoints, tags
     Logs_20140328.*         json_protocol -> logs
     /endpoints/*/invocations     runtime -> the endpoint's server process
     s3, sts                 moto, in this process (restoring.py says what of it survives a restart)
@@ -57,6 +57,8 @@ from kennel.local.storage import LocalS3
 from kennel.local.store import now
 from kennel.local.tags import Tags
 from kennel.local.training_jobs import TrainingJobs
+from kennel.local.transform_jobs import TransformJobs
+from kennel.local.tuning_jobs import TuningJobs
 from kennel.local.validation import Operation, to_iso
 
 _SIGNED_FOR: Final = re.compile(r"Credential=[^/]+/[^/]+/[^/]+/([^/]+)/aws4_request")
@@ -82,9 +84,11 @@ class Service:
         self.layout = layout
         self.machine = machine = Machine(layout, settings, url, self.processes, LocalS3(url), self.objects)
         self.jobs = TrainingJobs(machine)
+        self.tuning = TuningJobs(machine, self.jobs)
         self.models = Models(machine)
         self.configs = EndpointConfigs(machine, self.models)
         self.endpoints = Endpoints(machine, self.configs, self.models)
+        self.transforms = TransformJobs(machine, self.models)
         self.operations = {
             "sagemaker": self._operations(),
             "logs": Logs(layout, self.jobs.store, self.endpoints.store).operations(),
@@ -102,21 +106,24 @@ class Service:
             print(f"ended {count} processes of a service that was killed", flush=True)
         remove_old_scratch(self.layout.runs)
         self.objects.announce_bucket(DEFAULT_BUCKET)
-        for room in (self.jobs, self.models, self.configs, self.endpoints):
+        for room in (self.jobs, self.tuning, self.models, self.configs, self.endpoints, self.transforms):
             room.load()
 
     def stop(self) -> None:
         """Stops jobs and servers within their grace times. New ones are refused from now on."""
         self._is_ending = True
-        servers = threading.Thread(target=self.endpoints.stop_all)
-        servers.start()
+        self.tuning.stop_all()
+        others = [threading.Thread(target=each.stop_all) for each in (self.endpoints, self.transforms)]
+        for other in others:
+            other.start()
         self.jobs.stop_all()
-        servers.join()
+        for other in others:
+            other.join()
 
     def kill(self) -> None:
         """Ends jobs and servers now, while `stop` waits for them."""
-        self.jobs.kill_all()
-        self.endpoints.kill_all()
+        for room in (self.jobs, self.endpoints, self.transforms):
+            room.kill_all()
 
     def touch(self) -> None:
         """Counts as work, against being idle."""
@@ -124,7 +131,8 @@ class Service:
 
     def idle_s(self) -> float:
         """For how long nothing ran and nobody asked."""
-        if self._in_flight or self.jobs.running or self.endpoints.alive:
+        is_busy = self.jobs.running or self.tuning.is_running or self.endpoints.alive or self.transforms.is_running
+        if self._in_flight or is_busy:
             self.touch()
         return time.monotonic() - self._last_request
 
@@ -160,12 +168,15 @@ class Service:
     def _operations(self) -> dict[str, Operation]:
         stores = {
             "training-job": self.jobs.store,
+            "hyper-parameter-tuning-job": self.tuning.store,
+            "transform-job": self.transforms.store,
             "model": self.models.store,
             "endpoint-config": self.configs.store,
             "endpoint": self.endpoints.store,
         }
         rules = RuleProcessingJobs(self.jobs.store)
-        rooms = (self.jobs, rules, self.models, self.configs, self.endpoints, Tags(stores))
+        jobs = (self.jobs, rules, self.tuning, self.transforms)
+        rooms = (*jobs, self.models, self.configs, self.endpoints, Tags(stores))
         return {name: operation for room in rooms for name, operation in room.operations().items()}
 
     def _alive(self, query: str) -> Response:

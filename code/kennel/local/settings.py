@@ -64,6 +64,16 @@ class Layout:
         """What was chosen for every service of this runs folder, and stays chosen when one ends."""
         return self.local_dir / "choices.json"
 
+    def tuning_file(self, name: str) -> Path:
+        return self.job_dir(name) / "tuning.json"
+
+    def shared_dir(self, name: str) -> Path:
+        """What the trials of a tuning job share; gone when it ends."""
+        return self.job_dir(name) / "shared"
+
+    def transform_file(self, name: str) -> Path:
+        return self.job_dir(name) / "transform.json"
+
     def model_file(self, name: str) -> Path:
         return self.local_dir / "models" / f"{name}.json"
 

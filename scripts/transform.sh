@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Predictions for a folder of files: scripts/transform.sh NAME --input DIR --output DIR
+set -euo pipefail
+
+exec "$(dirname "${BASH_SOURCE[0]}")/kennel.sh" transform "$@"
