@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 CODE = Path(__file__).resolve().parents[2] / "code"
-FOUNDATION = {"kennel", "errors", "paths", "metrics", "hyperparameters", "orphans", "job_output", "rule_files"}
+FOUNDATION = {
+    "kennel",
+    "errors",
+    "paths",
+    "metrics",
+    "hyperparameters",
+    "orphans",
+    "job_output",
+    "rule_files",
+    "requirements_file",
+}
 ALLOWED = {
     "images": set(),
     "dataset": {"images"},
