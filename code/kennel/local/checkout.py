@@ -29,7 +29,7 @@ class Checkout:
 
     def check_training(self, request: Json) -> None:
         algorithm = request["AlgorithmSpecification"]
-        check_train_image(algorithm["TrainingImage"])
+        check_train_image(algorithm["TrainingImage"], request.get("HyperParameters", {}))
         for member in ("ContainerEntrypoint", "ContainerArguments"):
             if member in algorithm:
                 raise invalid(f"{member} cannot be used: the image is run as a process. Run it with --on docker.")

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kennel.local.images import is_aws_image
 from kennel.local.processes import Processes
 from kennel.local.remains import MARKER
 from kennel.local.restoring import RestoringS3
 from kennel.local.settings import REGION, Layout, Settings, client_environment
 from kennel.local.storage import LocalS3
 from kennel.local.validation import Json
+from kennel.stand_in import STANDS_IN_FOR
 
 # What the service's own environment must not pass on: another job's settings, an AWS account, our own switches.
 _NOT_INHERITED: Final = ("SM_", "SAGEMAKER_", "TRAINING_JOB_", "AWS_", "KENNEL_LOCAL_", "PYTEST_", MARKER)
@@ -55,6 +57,7 @@ def training_environ(machine: Machine, request: Json, *, base: Path, job_arn: st
             "TRAINING_JOB_ARN": job_arn,
             **_debugger_environ(request, base),
             **_tuning_environ(machine, request),
+            **_stand_in_environ(request["AlgorithmSpecification"]["TrainingImage"]),
         },
     )
 
@@ -64,6 +67,11 @@ def _tuning_environ(machine: Machine, request: Json) -> dict[str, str]:
     if "TuningJobArn" not in request:
         return {}
     return {SHARED_DIR: str(machine.layout.shared_dir(request["TuningJobArn"].rpartition("/")[2]))}
+
+
+def _stand_in_environ(image: str) -> dict[str, str]:
+    """For whose image the program stands in; it says so in its log."""
+    return {STANDS_IN_FOR: image} if is_aws_image(image) else {}
 
 
 def _debugger_environ(request: Json, base: Path) -> dict[str, str]:
@@ -88,5 +96,6 @@ def serving_environ(machine: Machine, container: Json, *, base: Path, port: int,
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "KENNEL_LOOPBACK": "1",
             "TMPDIR": str(scratch),
+            **_stand_in_environ(container["Image"]),
         },
     )

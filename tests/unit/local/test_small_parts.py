@@ -14,6 +14,7 @@ from kennel.local.metric_scan import MetricScan
 from kennel.local.ml_folder import place_of
 from kennel.local.settings import Settings, client_environment
 from kennel.paths import MlPaths
+from kennel.stand_in import stand_in_note
 
 
 @pytest.mark.parametrize(
@@ -33,10 +34,50 @@ def test_image_is_known_by_its_repository(image: str) -> None:
         check_serve_image(image)
 
 
-@pytest.mark.parametrize("image", ["kennel-train2", "kennel-train/other:1", "my-kennel-train"])
+@pytest.mark.parametrize(
+    "image",
+    [
+        "kennel-train2",
+        "kennel-train/other:1",
+        "my-kennel-train",
+        "763104351884.dkr.ecr.eu-west-1.amazonaws.com/tensorflow-training:2.11-cpu-py39",
+        "763104351884.dkr.ecr.eu-west-1.amazonaws.com/huggingface-pytorch-training:1.13-transformers4.26-gpu-py39",
+        "141502667606.dkr.ecr.eu-west-1.amazonaws.com/sagemaker-xgboost:1.5-1",
+        "685385470294.dkr.ecr.eu-west-1.amazonaws.com/image-classification:1",
+    ],
+)
 def test_other_image_is_sent_to_docker(image: str) -> None:
-    with pytest.raises(ApiError, match=f"'{image}' is neither: run it with --on docker, or --on aws"):
-        check_train_image(image)
+    for check in (check_train_image, check_serve_image):
+        with pytest.raises(ApiError, match=f"'{image}' is none of them, .* run it with --on docker .*, or --on aws"):
+            check(image)
+
+
+AWS_TRAIN = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.5-cpu-py311"
+AWS_SERVE = "727897471807.dkr.ecr.cn-north-1.amazonaws.com.cn/pytorch-inference:2.0-cpu-py310"
+
+
+def test_pytorch_images_of_aws_are_known_by_what_they_do() -> None:
+    check_train_image(AWS_TRAIN, {"sagemaker_program": '"train.py"'})
+    check_serve_image(AWS_SERVE)
+    check_serve_image("520713654638.dkr.ecr.eu-west-1.amazonaws.com/sagemaker-pytorch:1.1.0-cpu-py3")
+    with pytest.raises(ApiError, match="serves models and cannot train. Give an image named 'pytorch-training'"):
+        check_train_image(AWS_SERVE, {"sagemaker_program": '"train.py"'})
+    with pytest.raises(ApiError, match="trains models and cannot serve them. Give an image named 'pytorch-inference'"):
+        check_serve_image(AWS_TRAIN)
+
+
+def test_no_training_of_ours_hides_behind_an_image_of_aws() -> None:
+    with pytest.raises(ApiError, match="'sagemaker_program' names none. Give the estimator an entry_point"):
+        check_train_image(AWS_TRAIN, {"epochs": "3"})
+
+
+def test_the_note_on_packages_names_what_is_asked_for_and_what_is_given() -> None:
+    note = stand_in_note(AWS_TRAIN)
+    assert note.startswith(f"Kennel's packages stand in for those of {AWS_TRAIN}: torch ")
+    assert "(asked for: 2.5), torchvision " in note and note.endswith("(asked for: 3.11).")
+    assert "(asked for: 3)." in stand_in_note("x/sagemaker-pytorch:1.1.0-cpu-py3")
+    assert "(asked for: 3.10)." in stand_in_note("x/pytorch-inference:2.0-cpu-py310-ubuntu20.04@sha256:0a")
+    assert "asked for" not in stand_in_note("x/pytorch-inference")
 
 
 def lines(*texts: str) -> list[LogEvent]:
