@@ -4,12 +4,12 @@ First AWS's rules between members, in AWS's words where they are known; then wha
 is said when the job is created and not after it has run.
 """
 
-import re
 from collections import Counter
 from pathlib import Path
 
 from kennel.errors import ContractError
 from kennel.local.faults import invalid
+from kennel.local.metric_regexes import check_metrics
 from kennel.local.storage import LocalS3, S3Address, read_address
 from kennel.local.validation import Json
 
@@ -30,18 +30,7 @@ def _check_algorithm(algorithm: Json) -> None:
         raise invalid(f"Algorithm '{algorithm['AlgorithmName']}' is not on this machine. Name a TrainingImage.")
     if algorithm["TrainingInputMode"] == "Pipe":
         raise invalid("TrainingInputMode 'Pipe' is not supported by the local SageMaker. Use 'File'.")
-    for definition in algorithm.get("MetricDefinitions", []):
-        _check_metric(definition)
-
-
-def _check_metric(definition: Json) -> None:
-    name, regex = definition["Name"], definition["Regex"]
-    try:
-        groups = re.compile(regex).groups
-    except re.error as error:
-        raise invalid(f"Invalid regex '{regex}' of metric '{name}': {error}.") from error
-    if groups == 0:
-        raise invalid(f"Invalid regex '{regex}' of metric '{name}': it has no group. Put the number in parentheses.")
+    check_metrics(algorithm.get("MetricDefinitions", []))
 
 
 def _check_stopping(request: Json) -> None:

@@ -10,7 +10,8 @@ from typing import Final
 
 from kennel.local.faults import invalid
 from kennel.local.metric_regexes import check_metrics
-from kennel.local.tuning_ranges import Range, read_ranges
+from kennel.local.tuning_definition import tuning_definition, tuning_objective, tuning_ranges
+from kennel.local.tuning_ranges import Range
 from kennel.local.validation import Json
 from kennel.local.warm_start_checks import check_warm_start
 
@@ -34,32 +35,13 @@ def check_tuning_job(request: Json, *, find_parent: Callable[[str], Json | None]
     """
     _check_shape(request)
     definition, objective = tuning_definition(request), tuning_objective(request)
-    ranges = read_ranges(tuning_parameter_ranges(request))
+    ranges = tuning_ranges(request)
     _check_metrics(definition, objective)
     _check_hyperparameters(definition.get("StaticHyperParameters", {}), ranges)
     config = request["HyperParameterTuningJobConfig"]
     _check_limits(config["ResourceLimits"], config["Strategy"])
     _check_strategy(config, definition, ranges)
     check_warm_start(request, find_parent=find_parent)
-
-
-def tuning_definition(request: Json) -> Json:
-    """The one definition all trials are made from, of a request or a description."""
-    if "TrainingJobDefinition" in request:
-        return dict(request["TrainingJobDefinition"])
-    return dict(request["TrainingJobDefinitions"][0])
-
-
-def tuning_objective(request: Json) -> Json:
-    """{"Type", "MetricName"}, of a request or a description."""
-    config = request["HyperParameterTuningJobConfig"]
-    return dict(tuning_definition(request).get("TuningObjective") or config["HyperParameterTuningJobObjective"])
-
-
-def tuning_parameter_ranges(request: Json) -> Json:
-    """The ParameterRanges, of a request or a description."""
-    config = request["HyperParameterTuningJobConfig"]
-    return dict(tuning_definition(request).get("HyperParameterRanges") or config.get("ParameterRanges", {}))
 
 
 def _check_shape(request: Json) -> None:
