@@ -21,7 +21,12 @@ EPOCH_METRICS: Final[Mapping[str, str]] = {
     "train:images_per_second": "images_per_s",
     "train:epoch_seconds": "seconds",
 }
+# The last line says again what the kept epoch's line said: of a tuning job's objective the last value counts, and the
+# last epoch is not the one that is kept.
 FINAL_METRICS: Final[Mapping[str, str]] = {
+    "validation:loss": "valid_loss",
+    "validation:accuracy": "valid_accuracy",
+    "validation:top5": "valid_top5",
     "test:loss": "test_loss",
     "test:accuracy": "test_accuracy",
     "test:top5": "test_top5",
@@ -49,8 +54,8 @@ def epoch_line(epoch: int, epochs: int, values: Mapping[str, float]) -> str:
 
 
 def final_line(values: Mapping[str, float]) -> str:
-    """`final test_loss=... test_accuracy=...`, with every key of FINAL_METRICS."""
-    return "final " + _pairs(FINAL_METRICS, values)
+    """`final valid_loss=... test_loss=...`: what is there of FINAL_METRICS; without test images there is no test_*."""
+    return "final " + _pairs({name: key for name, key in FINAL_METRICS.items() if key in values}, values)
 
 
 def read_metrics(line: str) -> dict[str, float]:

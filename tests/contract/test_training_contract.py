@@ -124,6 +124,9 @@ def test_training_leaves_an_archive_and_results_that_agree(make_job: Maker, tmp_
     assert set(read_metrics(result.line("epoch=8/8 "))) == set(EPOCH_METRICS)
     final = read_metrics(result.line("final "))
     assert set(final) == set(FINAL_METRICS)
+    epochs = [read_metrics(line) for line in result.output.splitlines() if line.startswith("epoch=")]
+    kept = min(epochs, key=lambda epoch: epoch["validation:loss"])
+    assert {name: final[name] for name in final if name in kept} == {name: kept[name] for name in final if name in kept}
     # No other line may be taken for a metric.
     others = [line for line in result.output.splitlines() if not line.startswith(("epoch=", "final "))]
     assert [line for line in others if read_metrics(line)] == []

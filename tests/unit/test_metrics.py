@@ -19,6 +19,12 @@ def test_every_final_metric_is_read_back_from_its_line_with_its_own_value() -> N
     assert read_metrics(final_line(values)) == {name: values[key] for name, key in FINAL_METRICS.items()}
 
 
+def test_the_final_line_without_test_images_gives_the_kept_epochs_validation_only() -> None:
+    line = final_line({"valid_loss": 0.25, "valid_accuracy": 0.5, "valid_top5": 1.0})
+    assert line == "final valid_loss=0.25 valid_accuracy=0.5 valid_top5=1"
+    assert read_metrics(line)["validation:loss"] == 0.25
+
+
 @pytest.mark.parametrize("value", [1e-05, 1234567.0, 0.0, 2.5e-12])
 def test_small_and_large_values_survive_the_line(value: float) -> None:
     values = dict.fromkeys(EPOCH_METRICS.values(), value)

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import train
+from kennel.metrics import read_metrics
 from kennel.model.archive import read_archive
 
 TINY = {"weights": "none", "image-size": "32", "batch-size": "6", "patience": "0", "epochs": "1"}
@@ -126,6 +127,9 @@ def test_training_without_test_pictures_says_so(job: Job) -> None:
     output = job.output()
     assert "data classes=3 train=36 valid=12 test=0 " in output
     assert "no test images were evaluated" in output
+    final, history = read_metrics(output.splitlines()[-1]), (job.base / "output" / "data" / "history.json").read_text()
+    assert final["validation:loss"] == pytest.approx(min(each["valid_loss"] for each in json.loads(history)), rel=1e-5)
+    assert not any(name.startswith("test:") for name in final)
     evaluation = json.loads((job.base / "output" / "data" / "evaluation.json").read_text())
     assert evaluation["test"] is None and evaluation["valid"]["images"] == 12
     assert read_archive(job.base / "model").card.metrics.keys() == {"valid"}

@@ -6,21 +6,26 @@
 With one view that is the plain picture, as in evaluation; with more, each is an augmented one, and epoch e trains on
 view (e - 1) % views. A view is a function of (seed, view, index of the picture).
 
-Several processes that train together compute them in turn, batch by batch, and each ends with all of them.
+Several processes that train together compute them in turn, batch by batch, and each ends with all of them. Trainings
+that share a folder compute each view, and each split, once (kennel.training.shared_features).
 """
 
-from collections.abc import Generator, Iterator
+import hashlib
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from kennel.dataset.folders import Example
+from kennel.model.backbones import Backbone
 from kennel.profile.timeline import OFF, Timeline
 from kennel.training.device import arithmetic, exact_arithmetic, to_device
 from kennel.training.distributed import ALONE, World
 from kennel.training.evaluation import in_turn
 from kennel.training.loader import EVAL_BATCH, Batch, EvalPictures, TrainPictures, cut, stacked, train_batches
 from kennel.training.randomness import permutation
+from kennel.training.shared_features import NOT_SHARED, Part, SharedFeatures
 from kennel.training.stopping import StopRequest
 
 
@@ -73,35 +78,67 @@ class TrainFeatures:
 
 
 def eval_features(
-    backbone: nn.Module, pictures: EvalPictures, *, name: str, stop: StopRequest, timeline: Timeline = OFF
+    backbone: Backbone,
+    pictures: EvalPictures,
+    *,
+    name: str,
+    stop: StopRequest,
+    timeline: Timeline = OFF,
+    shared: SharedFeatures = NOT_SHARED,
 ) -> EvalFeatures:
     """The features of `pictures`, float32 throughout. `name` stands beside the progress bar.
 
     Raises Stopped between two batches if a signal came, DataError for a picture that cannot be read.
     """
-    with exact_arithmetic():
-        features = _features(backbone, pictures, pictures.batches(), name=name, stop=stop, timeline=timeline)
+
+    def compute() -> Tensor:
+        with exact_arithmetic():
+            return _features(backbone, pictures, pictures.batches(), name=name, stop=stop, timeline=timeline)
+
+    part = Part(name, {"pictures": _list_digest(pictures.examples)}, (len(pictures), backbone.feature_dim))
+    features = shared.rows(part, compute, device=next(backbone.parameters()).device, stop=stop)
     return EvalFeatures(features, pictures.targets, pictures.world)
 
 
 def train_features(
-    backbone: nn.Module,
+    backbone: Backbone,
     pictures: TrainPictures,
     *,
     views: int,
     precision: str,
     stop: StopRequest,
     timeline: Timeline = OFF,
+    shared: SharedFeatures = NOT_SHARED,
 ) -> TrainFeatures:
     """The features of every view of `pictures`, computed in `precision`, kept as float32. Raises as eval_features."""
+    device = next(backbone.parameters()).device
     found = []
     for view in range(views):
-        batches = pictures.plain().batches() if views == 1 else _view(pictures, view)
-        with arithmetic(precision, next(backbone.parameters()).device):
-            name = f"view {view + 1} of {views}"
-            found.append(_features(backbone, pictures, batches, name=name, stop=stop, timeline=timeline))
+
+        def compute(view: int = view) -> Tensor:
+            batches = pictures.plain().batches() if views == 1 else _view(pictures, view)
+            with arithmetic(precision, device):
+                name = f"view {view + 1} of {views}"
+                return _features(backbone, pictures, batches, name=name, stop=stop, timeline=timeline)
+
+        part = _train_part(backbone, pictures, view=None if views == 1 else view, precision=precision)
+        found.append(shared.rows(part, compute, device=device, stop=stop))
     targets = pictures.plain().targets
     return TrainFeatures(torch.stack(found), targets, pictures.batch_size, pictures.seed, pictures.world)
+
+
+def _train_part(backbone: Backbone, pictures: TrainPictures, *, view: int | None, precision: str) -> Part:
+    """view: None for the plain pictures, which depend on no seed; more views begin with the same ones as fewer."""
+    name = "train" if view is None else f"train-view{view + 1}"
+    drawn = {} if view is None else {"view": view, "seed": pictures.seed}
+    facts = {"pictures": _list_digest(pictures.examples), "precision": precision, **drawn}
+    return Part(name, facts, (len(pictures), backbone.feature_dim))
+
+
+def _list_digest(examples: Sequence[Example]) -> str:
+    """Of the pictures' names in their order; what is in them is in the data's digest."""
+    names = "".join(f"{example.relative}\n" for example in examples)
+    return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
 
 
 def _view(pictures: TrainPictures, view: int) -> Iterator[Tensor]:

@@ -17,6 +17,7 @@ from kennel.errors import ContractError, DataError
 from kennel.hyperparameters import Hyperparameters
 from kennel.images.augmentation import TrainTransform
 from kennel.images.transforms import EvalTransform
+from kennel.model.archive import package_versions
 from kennel.paths import MlPaths
 from kennel.training.calibration import calibrate, with_temperature
 from kennel.training.checkpoint import CheckpointStore
@@ -29,6 +30,7 @@ from kennel.training.fit import Fitting, TrainInputs
 from kennel.training.loader import EvalPictures, TrainPictures, reader_count
 from kennel.training.network import Start, build_start
 from kennel.training.results import Outcome, write_results
+from kennel.training.shared_features import SharedFeatures, shared_features, state_digest
 from kennel.training.stopping import Stopped, StopRequest
 from kennel.training.watching import Watch, watching
 
@@ -66,7 +68,8 @@ def _run_together(settings: Hyperparameters, paths: MlPaths, stop: StopRequest, 
     store = CheckpointStore(paths.checkpoints_dir, agreed)
     fitting = Fitting(start.model, settings, classes=classes, pretrained=start.is_pretrained, world=world)
     fitting.resume(store)
-    job = _Job(paths, settings, dataset, digest, fitting, stop, world, watch)
+    shared = shared_features(os.environ, _facts_of_features(start, settings, digest), world)
+    job = _Job(paths, settings, dataset, digest, fitting, stop, world, watch, shared)
     try:
         if not fitting.progress.is_finished:
             job.fit(store, start)
@@ -84,6 +87,21 @@ def _run_together(settings: Hyperparameters, paths: MlPaths, stop: StopRequest, 
 def _that_matter(settings: Hyperparameters) -> dict[str, object]:
     """What weights depend on: a training goes on from its checkpoint, watched or not."""
     return {name: value for name, value in settings.to_mapping().items() if name != "debug"}
+
+
+def _facts_of_features(start: Start, settings: Hyperparameters, data_digest: str) -> dict[str, object]:
+    """What changes the features of every picture; without a frozen backbone there are none."""
+    backbone = start.model.backbone
+    if not backbone.is_frozen:
+        return {}
+    return {
+        "data": data_digest,
+        "weights": start.weights_sha256 or state_digest(backbone.state_dict()),
+        "backbone": settings.backbone,
+        "transform": EvalTransform.for_size(settings.image_size).to_json(),
+        "device": next(backbone.parameters()).device.type,
+        "versions": package_versions(),
+    }
 
 
 def check_distribution(paths: MlPaths) -> None:
@@ -137,6 +155,7 @@ class _Job:
     stop: StopRequest
     world: World
     watch: Watch
+    shared: SharedFeatures
 
     @property
     def transform(self) -> EvalTransform:
@@ -174,9 +193,12 @@ class _Job:
         started = time.monotonic()
         train, valid = self.train_inputs(), self.eval_inputs("valid")
         if self.fitting.model.backbone.is_frozen:
-            pictures = len(train) * self.settings.views + len(valid)
-            print(f"features pictures={pictures} took_s={time.monotonic() - started:.1f}", flush=True)
+            self._tell_features(len(train) * self.settings.views + len(valid), started)
         return train, valid
+
+    def _tell_features(self, pictures: int, started: float) -> None:
+        took_s = time.monotonic() - started
+        print(f"features pictures={pictures} took_s={took_s:.1f} shared={self.shared.outcome}", flush=True)
 
     def train_inputs(self) -> TrainInputs:
         """Augmented pictures; their features, where the backbone is frozen."""
@@ -198,6 +220,7 @@ class _Job:
             precision=settings.precision,
             stop=self.stop,
             timeline=self.watch.timeline,
+            shared=self.shared,
         )
 
     def eval_inputs(self, split: str) -> EvalInputs:
@@ -206,7 +229,9 @@ class _Job:
         backbone = self.fitting.model.backbone
         if not backbone.is_frozen:
             return pictures
-        return eval_features(backbone, pictures, name=split, stop=self.stop, timeline=self.watch.timeline)
+        return eval_features(
+            backbone, pictures, name=split, stop=self.stop, timeline=self.watch.timeline, shared=self.shared
+        )
 
     def finish(self, *, is_tested: bool) -> None:
         """Results and archive of the best epoch. Raises Stopped if a signal comes while the test images are read."""
@@ -221,7 +246,10 @@ class _Job:
         temperature = calibration.temperature
         probabilities: dict[str, Tensor] = {"valid": with_temperature(fitting.best_probabilities, temperature).float()}
         if is_tested:
+            started = time.monotonic()
             inputs = self.eval_inputs("test")
+            if self.shared.folder:
+                self._tell_features(len(inputs), started)
             probabilities["test"] = predict(
                 fitting.network, inputs, temperature=temperature, name="test", stop=self.stop, world=self.world
             )

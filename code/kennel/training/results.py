@@ -73,10 +73,16 @@ def write_results(
     paths.model_dir.mkdir(parents=True, exist_ok=True)
     with needs_space(paths.model_dir, size_bytes=size_bytes):
         write_archive(paths.model_dir, outcome.model, card, golden=golden_pictures())
-    if "test" in metrics:
-        print(final_line({f"test_{key}": metrics["test"][key] for key in _SUMMARY}), flush=True)
-    else:
-        print("no test images were evaluated: there is no final metric line", flush=True)
+    tested = {f"test_{key}": metrics["test"][key] for key in _SUMMARY} if "test" in metrics else {}
+    if not tested:
+        print("no test images were evaluated: the final line says what the kept epoch's said", flush=True)
+    print(final_line({**_kept_epoch(outcome), **tested}), flush=True)
+
+
+def _kept_epoch(outcome: Outcome) -> dict[str, float]:
+    """The numbers of the epoch whose weights are in the archive, as its own line gave them: before calibration."""
+    epoch = next(each for each in outcome.history if each["epoch"] == outcome.best_epoch)
+    return {key: epoch[key] for key in ("valid_loss", "valid_accuracy", "valid_top5")}
 
 
 def _targets(examples: Sequence[Example]) -> Tensor:
