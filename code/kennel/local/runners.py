@@ -62,12 +62,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Hosted:
-    """What to serve. model: CreateModel's request. container: its one container. variant: the endpoint's only one."""
+    """What to serve. model: CreateModel's request. container: its one container. variant: the endpoint's only one.
+
+    endpoint: its name, or that of what it serves. kind: what that is, `endpoints` or `transform-jobs`.
+    """
 
     endpoint: str
     model: Json
     container: Json
     variant: Json
+    kind: str = "endpoints"
 
 
 @dataclass(frozen=True)
@@ -124,4 +128,4 @@ def training_owner(request: Json) -> str:
 
 def server_owner(hosted: Hosted, place: Place) -> str:
     """The name of a server's program among those of a runs folder."""
-    return f"endpoints/{hosted.endpoint}/{place.number}"
+    return f"{hosted.kind}/{hosted.endpoint}/{place.number}"

@@ -75,6 +75,20 @@ class LocalS3:
                 return []
             raise
 
+    def has_any(self, address: S3Address) -> bool:
+        """Whether any key begins with the address's."""
+        try:
+            page = self._client.list_objects_v2(Bucket=address.bucket, Prefix=address.key, MaxKeys=1)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "NoSuchBucket":
+                return False
+            raise
+        return bool(page.get("Contents"))
+
+    def open(self, address: S3Address) -> Any:  # noqa: ANN401  botocore's StreamingBody
+        """One object's content, to be read a piece at a time and closed."""
+        return self._client.get_object(Bucket=address.bucket, Key=address.key)["Body"]
+
     def download(self, address: S3Address, path: Path) -> None:
         """One object into a file."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +103,7 @@ class LocalS3:
         """
         folder.mkdir(parents=True, exist_ok=True)
         count = 0
-        for key, name in _relative_names(address.key, self.keys(address)):
+        for key, name in relative_names(address.key, self.keys(address)):
             path = folder / name
             if ".." in Path(name).parts:
                 raise ContractError(f"The key '{key}' in bucket '{address.bucket}' would be written outside {folder}.")
@@ -130,7 +144,7 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _relative_names(prefix: str, keys: list[str]) -> Iterator[tuple[str, str]]:
+def relative_names(prefix: str, keys: list[str]) -> Iterator[tuple[str, str]]:
     """Each key with its name below the prefix; keys that stand for folders are left out."""
     folder = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
     inside = [key for key in keys if key.startswith(folder)]

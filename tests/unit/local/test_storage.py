@@ -8,7 +8,7 @@ import pytest
 
 from kennel.errors import ContractError
 from kennel.local.archives import has_files, pack, unpack
-from kennel.local.storage import S3Address, _relative_names, link_or_copy, read_address
+from kennel.local.storage import S3Address, link_or_copy, read_address, relative_names
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_address_below_another() -> None:
     ],
 )
 def test_names_are_relative_to_the_prefix_as_a_folder(prefix: str, keys: list[str], names: list[str]) -> None:
-    assert [name for _, name in _relative_names(prefix, keys)] == names
+    assert [name for _, name in relative_names(prefix, keys)] == names
 
 
 def test_archive_holds_names_relative_to_the_folder(tmp_path: Path) -> None:
