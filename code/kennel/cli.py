@@ -71,12 +71,14 @@ def train(arguments: argparse.Namespace) -> int:
     settings = read_assignments(arguments.parameters)
     if arguments.anyway:
         settings["bad-data"] = "skip"
+    settings, weights_uri = _with_best_of(arguments, settings)
     job = plan_training(
         arguments.data,
         name=arguments.name,
         hyperparameters=settings,
         resume=_run(arguments.resume),
         debugging=_debugging(arguments),
+        weights_uri=weights_uri,
     )
     _refuse_bad_data(arguments.data, settings)
 
@@ -92,8 +94,18 @@ def train(arguments: argparse.Namespace) -> int:
 def tune(arguments: argparse.Namespace) -> int:
     """Checks, starts, follows, reports; status 0 only if the tuning job is Completed with a best training job."""
     from kennel.launch import tune_command
+    from kennel.launch.places import runs_folder
 
-    return tune_command.run(arguments)
+    job = tune_command.plan(arguments)
+    images = _refuse_bad_data(arguments.data, dict(job.training.hyperparameters))
+    job = tune_command.fit_to_pictures(job, images, is_recommended=arguments.ranges is None)
+    outcome = tune_command.run(job, on=arguments.on, image=arguments.image)
+    print(tune_command.summary(outcome, arguments.data))
+
+    from kennel.report import command
+
+    command.run(job.name, runs=runs_folder(), output=None, data=None, is_opened=False)
+    return tune_command.exit_status(outcome)
 
 
 def transform(arguments: argparse.Namespace) -> int:
@@ -303,13 +315,28 @@ def _debugging(arguments: argparse.Namespace) -> Any:  # noqa: ANN401  kennel.la
     return debugging.recommended(RECOMMENDED)
 
 
-def _refuse_bad_data(folder: Path, settings: dict[str, str]) -> None:
-    """Prints what is wrong with the data, and raises DataError where it would spoil the result."""
+def _with_best_of(arguments: argparse.Namespace, settings: dict[str, str]) -> tuple[dict[str, str], str | None]:
+    """The hyperparameters of --best-of under those given, said; and the weights channel that belongs to them."""
+    if arguments.best_of is None:
+        return settings, None
+    from kennel.launch import best_training
+    from kennel.launch.places import open_place
+
+    taken = best_training.take_over(arguments.best_of, settings, open_place(arguments.on, image=arguments.image))
+    print(taken.said)
+    return dict(taken.hyperparameters), taken.weights_uri
+
+
+def _refuse_bad_data(folder: Path, settings: dict[str, str]) -> int:
+    """Prints what is wrong with the data, and raises DataError where it would spoil the result.
+
+    Returns how many training images there are.
+    """
     report = _check_with_bar(folder, seed=int(settings.get("seed", 0)))
     if report.findings:
         print(report.table(), file=sys.stderr)
     if report.is_fit or (settings.get("bad-data") == "skip" and report.dataset is not None):
-        return
+        return sum(counts.get("train", 0) for counts in report.counts.values())
     remedy = "Mend the data, or train without the files named above: --anyway" if report.dataset else "Mend the data"
     first = report.errors[0].message
     raise DataError(
@@ -466,7 +493,7 @@ def _add_tune_verb(verbs: Any) -> None:  # noqa: ANN401
     )
     verb.add_argument("--objective", default="validation:loss", metavar="METRIC", help="(validation:loss)")
     verb.add_argument("--max-jobs", type=int, metavar="N", help="(20; with Grid all combinations)")
-    verb.add_argument("--max-parallel-jobs", type=int, default=2, metavar="N", help="trainings side by side (2)")
+    verb.add_argument("--max-parallel-jobs", type=int, metavar="N", help="trainings side by side (2)")
     verb.add_argument("--early-stopping", choices=("Auto", "Off"), default="Off", help="of hopeless trainings (Off)")
     verb.add_argument("--warm-start", metavar="NAME", help="go on from what this tuning job has found")
     verb.add_argument("--seed", type=int, metavar="N", help="the same seed makes the same Random search")

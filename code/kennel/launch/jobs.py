@@ -65,16 +65,20 @@ def plan_training(
     hyperparameters: Mapping[str, str],
     resume: Path | None = None,
     debugging: Debugging | None = None,
+    weights_uri: str | None = None,
 ) -> TrainingJob:
     """A training on a local folder, checked as far as it can be without starting anything.
 
     A path in `weights` becomes the `weights` channel, so that the job is the same wherever it runs.
-    resume: the run folder whose checkpoints this job goes on from.
+    resume: the run folder whose checkpoints this job goes on from. weights_uri: that channel, where the
+    hyperparameters do not name other weights.
     """
     settings = dict(hyperparameters)
     read_hyperparameters(settings)
     channels = {"data": folder.resolve().as_uri()}
     weights = settings.get("weights", "auto")
+    if weights_uri and "weights" not in settings:
+        channels["weights"] = weights_uri
     if weights not in ("auto", "none"):
         if not Path(weights).is_file():
             raise UserError(
@@ -93,10 +97,16 @@ def plan_training(
 
 def create_training_job(job: TrainingJob, place: Place) -> None:
     """Starts the job and returns; UserError with the API's own words when it is refused."""
-    from sagemaker.estimator import Estimator
-    from sagemaker.inputs import TrainingInput
+    estimator = make_estimator(job, place)
+    with refusals_in_words():
+        estimator.fit(make_inputs(job.channels), job_name=job.name, wait=False, logs=False)
 
-    estimator = Estimator(
+
+def make_estimator(job: TrainingJob, place: Place) -> Any:  # noqa: ANN401  sagemaker.estimator.Estimator, imported late
+    """The SDK's own description of such a training, at a place."""
+    from sagemaker.estimator import Estimator
+
+    return Estimator(
         image_uri=place.train_image,
         role=place.role,
         instance_count=1,
@@ -110,9 +120,13 @@ def create_training_job(job: TrainingJob, place: Place) -> None:
         tags=list(place.tags),
         **estimator_arguments(job.debugging),
     )
-    inputs = {name: TrainingInput(uri, input_mode="File") for name, uri in job.channels.items()}
-    with _refusals_in_words():
-        estimator.fit(inputs, job_name=job.name, wait=False, logs=False)
+
+
+def make_inputs(channels: Mapping[str, str]) -> dict[str, Any]:
+    """The channels as the SDK's TrainingInputs."""
+    from sagemaker.inputs import TrainingInput
+
+    return {name: TrainingInput(uri, input_mode="File") for name, uri in channels.items()}
 
 
 def describe_training_job(name: str, place: Place) -> dict[str, Any]:
@@ -141,7 +155,7 @@ def create_endpoint(job_name: str, place: Place, *, endpoint_name: str) -> None:
         name=endpoint_name,
         sagemaker_session=place.session,
     )
-    with _refusals_in_words():
+    with refusals_in_words():
         model.deploy(
             initial_instance_count=1,
             instance_type=place.instance_type,
@@ -152,7 +166,7 @@ def create_endpoint(job_name: str, place: Place, *, endpoint_name: str) -> None:
 
 
 @contextmanager
-def _refusals_in_words() -> Iterator[None]:
+def refusals_in_words() -> Iterator[None]:
     """Turns the API's ClientError into a UserError that carries its message."""
     try:
         yield

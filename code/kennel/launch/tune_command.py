@@ -1,10 +1,91 @@
-"""`kennel tune`: a search for hyperparameters, from the checks to the report."""
+"""What `kennel tune` does: reads the ranges, starts the search, follows it, and says what was found."""
 
 import argparse
+import dataclasses
+import shlex
+from pathlib import Path
 
 from kennel.errors import UserError
+from kennel.hyperparameters import read_assignments
+from kennel.launch.follow_tuning import Outcome, follow_tuning, objective_of
+from kennel.launch.places import open_place, runs_folder
+from kennel.launch.search_ranges import default_ranges_file, fit_batch_size, read_ranges_file
+from kennel.launch.tuning import Search, TuningJob, bare_values, best_of, create_tuning_job, plan_tuning
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """The exit status."""
-    raise UserError(f"tune --data {arguments.data}: not built yet")
+def plan(arguments: argparse.Namespace) -> TuningJob:
+    """What the arguments ask for, checked as far as it can be without the pictures. Raises UserError."""
+    ranges = read_ranges_file(arguments.ranges or default_ranges_file())
+    search = Search(
+        strategy=arguments.strategy,
+        objective=arguments.objective,
+        max_jobs=arguments.max_jobs,
+        max_parallel_jobs=arguments.max_parallel_jobs,
+        early_stopping=arguments.early_stopping,
+        warm_start=arguments.warm_start,
+        seed=arguments.seed,
+    )
+    settled = read_assignments(arguments.parameters)
+    return plan_tuning(arguments.data, name=arguments.name, hyperparameters=settled, ranges=ranges, search=search)
+
+
+def fit_to_pictures(job: TuningJob, images: int, *, is_recommended: bool) -> TuningJob:
+    """The search without batch sizes above the number of training images, which a training refuses.
+
+    is_recommended: the ranges are ours, and are narrowed; UserError for a person's own.
+    """
+    fitting = fit_batch_size(job.ranges, images)
+    if fitting == job.ranges:
+        return job
+    if not is_recommended:
+        raise UserError(
+            f"{job.ranges.source} has batch sizes above {images}, the number of training images: such trainings fail. "
+            "Lower them."
+        )
+    print(f"batch sizes above {images}, the number of training images, are left out")
+    return dataclasses.replace(job, ranges=fitting)
+
+
+def run(job: TuningJob, *, on: str, image: str | None) -> Outcome:
+    """Starts the search, shows it until it has ended, and prints what it found."""
+    search = job.search
+    place = open_place(on, image=image)
+    create_tuning_job(job, place)
+    print(f"ranges of {job.ranges.source}:\n{job.ranges.table()}")
+    print(
+        f"tuning job {job.name}: {search.strategy}, {job.jobs} trainings, {search.max_parallel_jobs} side by side, "
+        f"{search.objective_type.lower()}s {search.objective}\n"
+        f"  files: {runs_folder() / job.name}\n  Ctrl-C stops it",
+        flush=True,
+    )
+    return follow_tuning(job.name, place)
+
+
+def summary(outcome: Outcome, folder: Path) -> str:
+    """How the search ended, and its best hyperparameters, ready to paste. folder: of the pictures."""
+    description = outcome.description
+    name, counts = description["HyperParameterTuningJobName"], description.get("TrainingJobStatusCounters", {})
+    ended = ", ".join(
+        f"{counts[key]} {word}"
+        for key, word in (("Completed", "completed"), ("Stopped", "stopped"), ("NonRetryableError", "failed"))
+        if counts.get(key)
+    )
+    lines = [f"tuning job {name}: {outcome.status}, {len(outcome.trials)} trainings ({ended or 'none ended'})"]
+    if reason := description.get("FailureReason"):
+        lines.append(f"  {reason}")
+    best = best_of(description)
+    if best is None:
+        return "\n".join([*lines, "no training has ended with an objective: there is no best one"])
+    words = [f"-p {key}={shlex.quote(text)}" for key, text in bare_values(best["TunedHyperParameters"]).items()]
+    value = objective_of(best)
+    parent = best.get("TuningJobName", name)
+    found = f"best: {best['TrainingJobName']}" + ("" if parent == name else f" (of {parent})")
+    lines.append(found + ("" if value is None else f"  {outcome.metric}={value:.6g}"))
+    lines.append(f"  {' '.join(words)}")
+    lines.append(f"train with them: scripts/train.sh --data {shlex.quote(str(folder))} --best-of {name}")
+    return "\n".join(lines)
+
+
+def exit_status(outcome: Outcome) -> int:
+    """0 only for a search that is Completed and has a best training."""
+    return 0 if outcome.status == "Completed" and outcome.best else 1

@@ -1,0 +1,258 @@
+"""Shows a search while it goes on, through the API's own calls: a live table on a terminal, else a line a training.
+
+outcome = follow_tuning("dogs-1", open_place("local"))
+outcome.description["HyperParameterTuningJobStatus"], best_of(outcome.description)
+"""
+
+import datetime
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from botocore.exceptions import ClientError
+
+from kennel.launch.places import Place
+from kennel.launch.tuning import ENDED, bare_values, describe_tuning_job, list_trials, trial_label
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Json = dict[str, Any]
+_POLL_S: Final = 0.5
+_REASON_CHARACTERS: Final = 220
+_ROWS_KEPT: Final = 40  # of a long search, in the table that stays
+_FRAME_ROWS: Final = 9  # of a screen, that are no training
+_STYLES: Final = {"Failed": "red", "Stopped": "yellow", "Stopping": "yellow", "InProgress": "cyan"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A search as the API tells it: DescribeHyperParameterTuningJob's answer, and the summaries of its trainings."""
+
+    description: Json
+    trials: list[Json]
+
+    @property
+    def status(self) -> str:
+        return str(self.description["HyperParameterTuningJobStatus"])
+
+    @property
+    def metric(self) -> str:
+        return str(self._objective.get("MetricName", "objective"))
+
+    @property
+    def jobs(self) -> int:
+        """How many trainings there will be at most."""
+        limits = self.description["HyperParameterTuningJobConfig"].get("ResourceLimits", {})
+        return int(limits.get("MaxNumberOfTrainingJobs") or len(self.trials) or 1)
+
+    @property
+    def best(self) -> str | None:
+        """The name of the best training of this search."""
+        name = (self.description.get("BestTrainingJob") or {}).get("TrainingJobName")
+        return str(name) if name else None
+
+    @property
+    def _objective(self) -> Json:
+        config = self.description["HyperParameterTuningJobConfig"]
+        return dict(config.get("HyperParameterTuningJobObjective") or {})
+
+
+class Screen(Protocol):
+    """Where a search is shown."""
+
+    def show(self, outcome: Outcome) -> None: ...
+
+    def close(self, outcome: Outcome | None) -> None: ...
+
+
+def follow_tuning(name: str, place: Place, screen: Screen | None = None) -> Outcome:
+    """Shows the search until it has ended.
+
+    Ctrl-C stops it: its running trainings end, and what was found is kept. A second one leaves without waiting.
+    """
+    screen = screen or make_screen()
+    outcome = None
+    try:
+        outcome = _follow_or_stop(name, place, screen)
+    finally:
+        screen.close(outcome)
+    return outcome
+
+
+def make_screen() -> Screen:
+    """A live table on a terminal, lines elsewhere."""
+    return LiveTable() if sys.stdout.isatty() else Lines()
+
+
+def _follow_or_stop(name: str, place: Place, screen: Screen) -> Outcome:
+    try:
+        return _follow(name, place, screen)
+    except KeyboardInterrupt:
+        print(f"\nstopping {name} (again Ctrl-C does not wait for it)", file=sys.stderr, flush=True)
+        try:
+            place.sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+        except ClientError as error:  # it has ended meanwhile: what follows says how
+            print(f"{name}: {error.response.get('Error', {}).get('Message', error)}", file=sys.stderr, flush=True)
+        return _follow(name, place, screen)
+
+
+def _follow(name: str, place: Place, screen: Screen) -> Outcome:
+    while True:
+        # In this order: the trainings of a search that has ended are all there.
+        description = describe_tuning_job(name, place)
+        outcome = Outcome(description, list_trials(name, place))
+        screen.show(outcome)
+        if outcome.status in ENDED:
+            return outcome
+        time.sleep(_POLL_S)
+
+
+class Lines:
+    """A line for each training that has ended, key=value."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def show(self, outcome: Outcome) -> None:
+        for trial in _newly_ended(outcome, self._said):
+            print(trial_line(trial, outcome), flush=True)
+
+    def close(self, outcome: Outcome | None) -> None:
+        """Nothing is left to say."""
+
+
+def trial_line(trial: Json, outcome: Outcome) -> str:
+    """`trial=003 state=Completed objective=0.4321 lr=0.0042 seconds=4 best=yes job=dogs-1-003-0a1b2c3d`."""
+    value = objective_of(trial)
+    parts = {
+        "trial": trial_label(trial["TrainingJobName"]),
+        "state": trial["TrainingJobStatus"],
+        "objective": "none" if value is None else f"{value:.6g}",
+        **bare_values(trial.get("TunedHyperParameters", {})),
+        "seconds": f"{seconds_of(trial):.0f}",
+        "best": "yes" if trial["TrainingJobName"] == outcome.best else "no",
+        "job": trial["TrainingJobName"],
+    }
+    line = " ".join(f"{key}={text}" for key, text in parts.items())
+    reason = reason_of(trial)
+    return f"{line} reason: {reason}" if reason else line
+
+
+def _newly_ended(outcome: Outcome, said: set[str]) -> list[Json]:
+    """The trainings that have ended since the last call; `said` remembers them."""
+    ended = [
+        trial
+        for trial in outcome.trials
+        if trial["TrainingJobStatus"] in ENDED
+        and trial.get("ObjectiveStatus") != "Pending"
+        and trial["TrainingJobName"] not in said
+    ]
+    said.update(trial["TrainingJobName"] for trial in ended)
+    return ended
+
+
+class LiveTable:
+    """A table that follows the search, with a bar over its trainings; the whole table stays at the end."""
+
+    def __init__(self, console: "Console | None" = None) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = console or Console(highlight=False)
+        self._live = Live(console=self._console, transient=True, auto_refresh=False)
+        self._said: set[str] = set()
+        self._live.start()
+
+    def show(self, outcome: Outcome) -> None:
+        from rich.console import Group
+        from rich.text import Text
+
+        for trial in _newly_ended(outcome, self._said):
+            if reason := reason_of(trial):
+                label = trial_label(trial["TrainingJobName"])
+                self._live.console.print(Text(f"training {label} {trial['TrainingJobStatus']}: {reason}"))
+        rows = max(3, self._console.height - _FRAME_ROWS)
+        self._live.update(Group(trial_table(outcome, rows=rows), _bar(outcome)), refresh=True)
+
+    def close(self, outcome: Outcome | None) -> None:
+        self._live.stop()
+        if outcome and outcome.trials:
+            self._console.print(trial_table(outcome, rows=_ROWS_KEPT))
+
+
+def trial_table(outcome: Outcome, *, rows: int) -> "Table":
+    """Training, hyperparameters, objective, state and seconds; of more than `rows`, the best and the latest."""
+    from rich.table import Table
+
+    shown = _fitting(outcome, rows)
+    names = list(dict.fromkeys(name for trial in outcome.trials for name in _tuned(trial)))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("training", *names, outcome.metric, "state", "seconds"):
+        table.add_column(column, justify="left" if column in ("training", "state") else "right", overflow="fold")
+    for trial in shown:
+        values, state, value = _tuned(trial), trial["TrainingJobStatus"], objective_of(trial)
+        is_best = trial["TrainingJobName"] == outcome.best
+        cells = [trial_label(trial["TrainingJobName"]), *(_short(values.get(name, "")) for name in names)]
+        cells += ["" if value is None else f"{value:.4g}", "best" if is_best else state, f"{seconds_of(trial):.0f}"]
+        table.add_row(*cells, style="bold green" if is_best else _STYLES.get(state, ""))
+    hidden = len(outcome.trials) - len(shown)
+    table.caption = f"{hidden} more" if hidden > 0 else None
+    return table
+
+
+def _fitting(outcome: Outcome, rows: int) -> list[Json]:
+    trials = outcome.trials
+    if len(trials) <= rows:
+        return trials
+    best = [trial for trial in trials if trial["TrainingJobName"] == outcome.best]
+    latest = trials[-(rows - len(best)) :]
+    return latest if best and best[0] in latest else [*best, *latest]
+
+
+def _bar(outcome: Outcome) -> "Table":
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    done = sum(trial["TrainingJobStatus"] in ENDED for trial in outcome.trials)
+    grid = Table.grid(padding=(1, 2, 0, 0))
+    words = f"{done} of {outcome.jobs} trainings  {outcome.status}"
+    grid.add_row(ProgressBar(total=outcome.jobs, completed=done, width=40), words)
+    return grid
+
+
+def _tuned(trial: Json) -> dict[str, str]:
+    return bare_values(trial.get("TunedHyperParameters", {}))
+
+
+def _short(text: str) -> str:
+    """Four digits of a number with many; whatever else as it is."""
+    try:
+        return text if len(text) <= 8 else f"{float(text):.4g}"
+    except ValueError:
+        return text
+
+
+def objective_of(trial: Json) -> float | None:
+    """The objective's value, where it is known."""
+    value = (trial.get("FinalHyperParameterTuningJobObjectiveMetric") or {}).get("Value")
+    return None if value is None else float(value)
+
+
+def seconds_of(trial: Json) -> float:
+    """How long a training has run; 0 before it does."""
+    started = trial.get("TrainingStartTime")
+    if started is None:
+        return 0.0
+    ended = trial.get("TrainingEndTime") or datetime.datetime.now(datetime.UTC)
+    return max(0.0, float((ended - started).total_seconds()))
+
+
+def reason_of(trial: Json) -> str:
+    """Why a training failed, or has no objective, in one line; "" for others."""
+    text = " ".join(str(trial.get("FailureReason") or "").split())
+    if not text and trial["TrainingJobStatus"] == "Failed":
+        text = "no reason was left"
+    return text if len(text) <= _REASON_CHARACTERS else f"{text[: _REASON_CHARACTERS - 1]}…"
