@@ -9,6 +9,7 @@ from kennel.local.validation import Json
 
 # A regex is tried on so much of a line; progress bars without line ends grow long.
 _LONGEST_SCANNED = 4096
+_LONGEST_EXAMPLE = 200
 
 
 class MetricScan:
@@ -33,6 +34,30 @@ class MetricScan:
         """FinalMetricDataList, in the order of the definitions."""
         names = dict.fromkeys(name for name, _ in self._regexes)
         return [self._found[name] for name in names if name in self._found]
+
+
+class MetricHistory:
+    """Every value of one metric, in the order of the log; and what there was to read, for when there was none.
+
+    lines: how many were read. example: the last of them with a number in it, as a hint to what the regex should fit.
+    """
+
+    def __init__(self, definitions: Sequence[Json], name: str) -> None:
+        self.regexes = tuple(definition["Regex"] for definition in definitions if definition["Name"] == name)
+        self._compiled = [re.compile(regex) for regex in self.regexes]
+        self.values: list[float] = []
+        self.lines = 0
+        self.example = ""
+
+    def feed(self, events: Iterable[LogEvent]) -> None:
+        """Takes the next lines of the log."""
+        for event in events:
+            line = event.message[-_LONGEST_SCANNED:]
+            self.lines += 1
+            if any(character.isdigit() for character in line):
+                self.example = line.strip()[:_LONGEST_EXAMPLE]
+            found = [_last_number(regex, line) for regex in self._compiled]
+            self.values.extend(value for value in found if value is not None)
 
 
 def _last_number(regex: re.Pattern[str], line: str) -> float | None:

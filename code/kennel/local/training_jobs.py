@@ -3,6 +3,7 @@
 import shutil
 import sys
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from kennel.errors import KennelError
@@ -15,6 +16,7 @@ from kennel.local.listing import list_page
 from kennel.local.machine import Machine
 from kennel.local.places import placed
 from kennel.local.rule_jobs import RuleJobs
+from kennel.local.run_folders import check_name_is_free
 from kennel.local.runners import runner_of
 from kennel.local.settings import arn
 from kennel.local.storage import S3Address, read_address
@@ -25,6 +27,8 @@ from kennel.local.validation import Json, Operation, service_model
 from kennel.paths import MlPaths
 
 _RUNNING: Final = ("InProgress", "Stopping")
+# How the FailureReason of a job begins that did not end before its service was killed.
+INTERRUPTED: Final = "InternalServerError: the local SageMaker ended while"
 _SUMMARY: Final = (
     "TrainingJobName",
     "TrainingJobArn",
@@ -46,6 +50,8 @@ class TrainingJobs:
         self.store = Store(shape, lambda name: machine.layout.job_dir(name) / "job.json")
         self._runs: dict[str, TrainingRun] = {}
         self._lock = threading.Lock()
+        # The running tuning job that a job is a trial of; the tuning room, which knows it, sets this.
+        self.searched_by: Callable[[str], str | None] = lambda name: None
 
     def load(self) -> None:
         """Finds the jobs of earlier services on disk. One that was running then has failed."""
@@ -79,13 +85,20 @@ class TrainingJobs:
                 "Training job names must be unique within an AWS account and region, and a training job with this name "
                 f"already exists ({arn('training-job', name)})",
             )
+        self.check(request)
+        check_name_is_free(self._machine.layout, name)
+        return self.begin(request)
+
+    def check(self, request: Json) -> None:
+        """Raises ApiError for a request, its place in its tags, that cannot be done. Its name is not looked at."""
         check_training_job(request, self._machine.s3)
         runner_of(self._machine, request).check_training(request)
         check_debugging(request, self._machine.s3)
         check_rules(self._machine, request)
-        folder = self._machine.layout.job_dir(name)
-        if folder.exists():
-            raise invalid(f"{folder} is there already and holds no run. Move it away, or choose another job name.")
+
+    def begin(self, request: Json) -> Json:
+        """Starts the job of a request that was checked. Raises ApiError if the name has come into use since."""
+        name = request["TrainingJobName"]
         tags = tuple(request.get("Tags", []))
         if not self.store.add(name, Record(request, self._description(request), tags)):
             raise ApiError("ResourceInUse", f"The training job {arn('training-job', name)} has just been created.")
@@ -94,6 +107,13 @@ class TrainingJobs:
             self._runs[name] = run
         run.start()
         return {"TrainingJobArn": arn("training-job", name)}
+
+    def end_early(self, name: str, message: str) -> None:
+        """Stops a running job for a reason of this machine's own; nothing happens if it has ended."""
+        with self._lock:
+            run = self._runs.get(name)
+        if run:
+            run.stop(Ending("Stopped", "Stopped", message=message))
 
     def describe(self, request: Json) -> Json:
         return self._find(request["TrainingJobName"]).description
@@ -131,6 +151,12 @@ class TrainingJobs:
         status = self._find(name).description["TrainingJobStatus"]
         if status in _RUNNING:
             raise ApiError("ResourceInUse", f"Training job {arn('training-job', name)} is in status {status}. Stop it.")
+        if search := self.searched_by(name):
+            raise ApiError(
+                "ResourceInUse",
+                f"Training job {arn('training-job', name)} is a trial of the tuning job '{search}', which is "
+                "still running. Wait for it, or stop it.",
+            )
         if run := self._runs.pop(name, None):
             run.join()
             run.rules.stop()
@@ -208,7 +234,7 @@ class TrainingJobs:
             "Failed",
             TrainingJobStatus="Failed",
             TrainingEndTime=record.description["LastModifiedTime"],
-            FailureReason=f"InternalServerError: the local SageMaker ended while the job was in "
+            FailureReason=f"{INTERRUPTED} the job was in "
             f"{record.description['SecondaryStatus']}, and the job with it. What it checkpointed is in {folder}: "
             f"a job with CheckpointConfig S3Uri {folder.as_uri()} goes on from there.",
         )
