@@ -70,7 +70,6 @@ def trained_by(script: str, place: Place, name: str, data: Path, shared: Path) -
         entry_point=script,
         source_dir=str(FAULTY),
         hyperparameters=QUICK,
-        environment={"SAGEMAKER_PROGRAM": script},  # the toolkit asks the image before it asks the job
         **estimator_arguments(recommended(RECOMMENDED)),
     )
     channels = {"data": data.as_uri(), "weights": weights(shared)}

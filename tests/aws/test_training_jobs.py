@@ -241,7 +241,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "unknown image",
         {"AlgorithmSpecification": {"TrainingImage": "registry/pytorch:2", "TrainingInputMode": "File"}},
-        "'registry/pytorch:2' is neither: run it with --on docker",
+        "'registry/pytorch:2' is none of them, and what is in it is not here: run it with --on docker",
     ),
     (
         "serving image",

@@ -17,6 +17,7 @@ FOUNDATION = {
     "job_output",
     "rule_files",
     "requirements_file",
+    "script_mode",
     "stand_in",
 }
 ALLOWED = {

@@ -13,12 +13,14 @@ from pathlib import Path, PurePosixPath
 from kennel.local.faults import invalid
 from kennel.local.images import check_serve_image, check_train_image
 from kennel.local.machine import Machine, serving_environ, training_environ
-from kennel.local.ml_folder import View, checkpoint_path, lay_out, link_channel, link_code, place_of
+from kennel.local.ml_folder import View, bring_code, checkpoint_path, lay_out, link_channel, place_of
 from kennel.local.processes import Program
 from kennel.local.runners import Address, Hosted, Place, Serving, server_owner, training_owner
 from kennel.local.settings import HOST, arn
+from kennel.local.source import check_source_here, check_ways_to_train
 from kennel.local.validation import Json
 from kennel.paths import MlPaths
+from kennel.requirements_file import SWITCH
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Checkout:
         if count > 1:
             raise invalid(f"InstanceCount {count} is more than this one machine. Use 1, or --on docker, or --on aws.")
         self.checkpoint_folder(request, MlPaths(Path("/opt/ml")))
+        check_ways_to_train(request)
+        check_source_here(request, self.machine.s3, switch=os.environ.get(SWITCH, ""))
         program = Path(self.machine.settings.train_command[0])
         if program.is_absolute() and not program.exists():
             raise invalid(f"{program} is not installed: pip install 'kennel[train]' in the environment of the service.")
@@ -48,7 +52,7 @@ class Checkout:
         # One host, whose name must resolve here; so it is not `algo-1`.
         checkpoints = PurePosixPath(self.checkpoint_folder(request, ml))
         lay_out(ml, request, View(PurePosixPath(ml.base), checkpoints, ("localhost",), "lo"))
-        link_code(ml, request)
+        bring_code(ml, request, self.machine.s3)
 
     def bring_channel(self, channel: Json, ml: MlPaths) -> None:
         link_channel(channel, ml, self.machine.s3)

@@ -33,16 +33,18 @@ from kennel.local.container_order import (
 )
 from kennel.local.engine import ENGINE_ERRORS, check_image, give_back
 from kennel.local.faults import invalid
-from kennel.local.images import check_is_no_serve_image, check_is_no_train_image
+from kennel.local.images import TRAIN_IMAGE, check_is_no_serve_image, check_is_no_train_image, repository
 from kennel.local.machine import Machine
 from kennel.local.ml_folder import View, checkpoint_path, lay_out, link_channel, write_configuration
 from kennel.local.places import tag_value
 from kennel.local.processes import Program
 from kennel.local.runners import Address, Hosted, Place, Serving, server_owner, training_owner
 from kennel.local.settings import REGION, arn
+from kennel.local.source import Source, bring_source, check_source, check_ways_to_train, source_of
 from kennel.local.storage import read_address
 from kennel.local.validation import Json
 from kennel.paths import MlPaths
+from kennel.requirements_file import SWITCH
 
 USER: Final = "kennel:user"
 _USERS: Final = ("caller", "image")
@@ -68,6 +70,9 @@ class Containers:
         _check_paths(request)
         for channel in request.get("InputDataConfig", []):
             _check_links(channel)
+        if repository(image) == TRAIN_IMAGE:
+            check_ways_to_train(request)
+        check_source(request, self.machine.s3)
         check_image(image)
 
     def check_container(self, container: Json) -> None:
@@ -80,6 +85,9 @@ class Containers:
             write_configuration(own.base / "config", request, _view(request, index))
             for folder in (own.model_dir, own.output_data_dir, own.checkpoints_dir):
                 folder.mkdir(parents=True)
+        if source := _brought_source(request):
+            for own in _folders_of_hosts(request, ml):
+                bring_source(source, own.code_dir, self.machine.s3)
 
     def bring_channel(self, channel: Json, ml: MlPaths) -> None:
         """A file:// channel is mounted: here only the place for it is made."""
@@ -117,6 +125,7 @@ class Containers:
             if _user_of(request) == "image":
                 owner = f"{self.machine.layout.runs}:{training_owner(request)}"
                 written = [each for own in _folders_of_hosts(request, ml) for each in self._written(request, own)]
+                written += [own.code_dir for own in _folders_of_hosts(request, ml) if own.code_dir.is_dir()]
                 give_back(request["AlgorithmSpecification"]["TrainingImage"], written, owner)
             for own in _folders_of_hosts(request, ml)[1:]:
                 for source, target in zip(self._written(request, own), self._written(request, ml), strict=True):
@@ -183,6 +192,8 @@ class Containers:
             if isinstance(address, Path):
                 target = _OPT_ML / "input" / "data" / channel["ChannelName"]
                 yield _mount(address, target if address.is_dir() else target / address.name, read_only=True)
+        if _brought_source(request):
+            yield _mount(own.code_dir, _OPT_ML / "code")
         for name in _WRITTEN:
             yield _mount(own.base / name, _OPT_ML / name)
         checkpoints = self.checkpoint_folder(request, own)
@@ -216,7 +227,8 @@ def _training_environment(request: Json, *, as_caller: bool) -> dict[str, str]:
     # The caller has no entry in the image's passwd: no home, and no name for those who ask for one (torch's caches).
     home = {"HOME": "/tmp", "USER": "kennel"} if as_caller else {}  # noqa: S108  in the container
     platform = {"TRAINING_JOB_NAME": name, "TRAINING_JOB_ARN": arn("training-job", name), "AWS_REGION": REGION}
-    return {**home, **request.get("Environment", {}), **platform}
+    switch = {SWITCH: os.environ[SWITCH]} if SWITCH in os.environ else {}
+    return {**home, **switch, **request.get("Environment", {}), **platform}
 
 
 def _host_names(request: Json) -> tuple[str, ...]:
@@ -239,6 +251,12 @@ def _network(request: Json) -> str:
 def _folders_of_hosts(request: Json, ml: MlPaths) -> list[MlPaths]:
     """Where each host writes: the first into the job's own folder, the others beside it."""
     return [ml, *(MlPaths(ml.base / _HOSTS / name) for name in _host_names(request)[1:])]
+
+
+def _brought_source(request: Json) -> Source | None:
+    """The script the job brings along; None for one that is in the image."""
+    source = source_of(request)
+    return source if source and source.address is not None else None
 
 
 def _add_files(source: Path, target: Path) -> None:

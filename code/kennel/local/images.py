@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from kennel.local.faults import ApiError, invalid
+from kennel.script_mode import PROGRAM
 
 TRAIN_IMAGE: Final = "kennel-train"
 SERVE_IMAGE: Final = "kennel-serve"
@@ -15,8 +16,6 @@ OUR_IMAGES: Final = (TRAIN_IMAGE, SERVE_IMAGE)
 # AWS's repositories, whatever the account and the region. The last one is that of torch 0.4 to 1.1.
 _AWS_TRAIN: Final = ("pytorch-training", "sagemaker-pytorch")
 _AWS_SERVE: Final = ("pytorch-inference", "sagemaker-pytorch")
-# The hyperparameter by which a framework estimator names its script.
-PROGRAM: Final = "sagemaker_program"
 
 
 def repository(image: str) -> str:

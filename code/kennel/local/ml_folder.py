@@ -11,9 +11,11 @@ from typing import Any, Final
 import kennel
 from kennel.local.faults import invalid
 from kennel.local.json_file import write_json
+from kennel.local.source import bring_source, source_of
 from kennel.local.storage import LocalS3, read_address
 from kennel.local.validation import Json
 from kennel.paths import MlPaths
+from kennel.script_mode import OWN_PROGRAM
 
 # Where train.py and inference.py stand: beside the package, in a checkout and in an installation alike.
 CODE_ROOT: Final = Path(kennel.__file__).resolve().parent.parent
@@ -48,12 +50,17 @@ def write_configuration(folder: Path, request: Json, view: View) -> None:
         (folder / f"{name}.json").write_text(json.dumps(content))
 
 
-def link_code(ml: MlPaths, request: Json) -> None:
-    """Puts this checkout's train.py where an image has its own."""
+def bring_code(ml: MlPaths, request: Json, s3: LocalS3) -> None:
+    """Fills code/ with the script the job brings along, or with this checkout's train.py as an image has its own.
+
+    Raises KennelError or OSError for a source that is not there any more.
+    """
+    source = source_of(request)
+    if source is not None and source.address is not None:
+        bring_source(source, ml.code_dir, s3)
+        return
     ml.code_dir.mkdir(parents=True, exist_ok=True)
-    # A code folder with something in it keeps the toolkit from fetching the one the job names.
-    if "sagemaker_submit_directory" not in request.get("HyperParameters", {}):
-        (ml.code_dir / "train.py").symlink_to(CODE_ROOT / "train.py")
+    (ml.code_dir / OWN_PROGRAM).symlink_to(CODE_ROOT / OWN_PROGRAM)
 
 
 def link_channel(channel: Json, ml: MlPaths, s3: LocalS3) -> None:

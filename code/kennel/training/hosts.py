@@ -23,24 +23,28 @@ from kennel.errors import PeerError
 HOSTS_TIMEOUT_S: Final = 600
 # How long ranks may take to write their checkpoint once one of a host has ended; SageMaker kills after 120 s.
 _SHUTDOWN_S: Final = 110
-_PORT: Final = 7777
+MASTER_PORT: Final = 7777
 _INTERFACES: Final = Path("/sys/class/net")
 _RDMA_DEVICES: Final = Path("/sys/class/infiniband")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """hosts: all of them, the first one leads. current: this one. processes: on this host. interface: between hosts."""
+    """hosts: all of them, the first one leads. current: this one. processes: on this host. interface: between hosts.
+
+    is_asked: the job asks for torchrun, also where there is one process.
+    """
 
     hosts: tuple[str, ...]
     current: str
     processes: int
     interface: str
+    is_asked: bool = False
 
     @property
     def is_alone(self) -> bool:
-        """One host with one process: nobody to train together with."""
-        return len(self.hosts) == 1 and self.processes == 1
+        """One host with one process: nobody to train together with, and no torchrun."""
+        return len(self.hosts) == 1 and self.processes == 1 and not self.is_asked
 
     def command(self, program: str, arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> list[str]:
         """What is run on this host. MASTER_PORT names another port than 7777 on the first host."""
@@ -49,7 +53,7 @@ class Cluster:
             options += ["--standalone"]  # a free port: there may be other trainings on this machine
         else:
             options += ["--nnodes", str(len(self.hosts)), "--node-rank", str(self.hosts.index(self.current))]
-            options += ["--master-addr", self.hosts[0], "--master-port", environ.get("MASTER_PORT") or str(_PORT)]
+            options += ["--master-addr", self.hosts[0], "--master-port", environ.get("MASTER_PORT") or str(MASTER_PORT)]
             options += ["--rdzv-conf", f"timeout={round(hosts_timeout_s(environ))}"]
         return [sys.executable, "-m", "kennel.training.torchrun", *options, program, *arguments]
 
@@ -99,6 +103,13 @@ def wait_for_hosts(hosts: Sequence[str], *, limit_s: float, is_over: Callable[[]
                 f"network)."
             )
         time.sleep(pause_s)
+
+
+def free_port() -> int:
+    """A port of this host that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
 
 
 def _resolves(host: str) -> bool:

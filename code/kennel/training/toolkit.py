@@ -8,32 +8,40 @@ ends with status 1 whatever the script's was, and hides the reason of a failure.
 The script gets a process group of its own; whatever is left of the group when the script ends is killed,
 and the script dies with `train`, also when that is killed with -9.
 
-Where there are several hosts, or several GPUs, torchrun starts the script, once for each (kennel.training.hosts).
+A script that came with the job (hyperparameter sagemaker_program) is run in place of train.py, as AWS's images run it:
+once on each host, by torchrun only where the job asks for that (kennel.training.user_script). Kennel's own train.py is
+started by torchrun wherever there are several hosts or GPUs (kennel.training.hosts).
 """
 
 import contextlib
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
-from sagemaker_training import entry_point, environment, process
+from sagemaker_training import environment, process
 
-from kennel.errors import PeerError
+from kennel.errors import KennelError
 from kennel.orphans import adopt_orphans, die_with_parent
 from kennel.paths import ml_paths
+from kennel.stand_in import STANDS_IN_FOR, stand_in_note
 from kennel.training.failure import report_failure
-from kennel.training.hosts import Cluster, hosts_timeout_s, process_count, wait_for_hosts
+from kennel.training.hosts import MASTER_PORT, Cluster, free_port, hosts_timeout_s, process_count, wait_for_hosts
+from kennel.training.output_tail import OutputTail, script_failure
+from kennel.training.user_script import UserScript, choose_program, command_of, kind_of, prepare_script
 
 logger = logging.getLogger(__name__)
 
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGINT)
+_SHELLS: Final = ("sh", "bash", "dash", "zsh", "ksh")
 _STOPPED: Final = tuple(128 + signum for signum in _FORWARDED)
 # What the script starts with, unless the job says otherwise; the last three must be there before it starts.
 # glibc gives large tensors back to the kernel at every step and takes them again, and threads that wait for each other
@@ -54,11 +62,13 @@ class Script:
     """The running script; passes signals on to it, those from before its start included.
 
     is_launched: what runs is torchrun, and the script its children: they are told, and it then ends with them. Told
-    itself, it would end with a status of its own.
+    itself, it would end with a status of its own. is_shell: the same of a shell, which would end and leave its command
+    behind, unless it has a trap.
     """
 
-    def __init__(self, *, is_launched: bool = False) -> None:
+    def __init__(self, *, is_launched: bool = False, is_shell: bool = False) -> None:
         self.is_launched = is_launched
+        self.is_shell = is_shell
         self._pid: int | None = None
         self._received: list[int] = []
 
@@ -86,98 +96,107 @@ class Script:
         return status
 
     def _tell(self, pid: int, signum: int) -> None:
-        ranks = _children(pid) if self.is_launched else []
+        ranks = _children(pid) if self.is_launched else _commands(pid) if self.is_shell else []
         for each in ranks or [pid]:  # torchrun without ranks is still waiting for other hosts, and may go
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each, signum)
 
 
-class ScriptRunner(process.ProcessRunner):  # type: ignore[misc]  # the toolkit has no types
-    """The toolkit's own runner, but for the start: a process group of its own, tied to this process's life."""
+@dataclass(frozen=True)
+class Run:
+    """A script and what it is started with. cluster: the hosts and processes that torchrun, if any, brings together."""
 
-    def run(self, wait: bool = True, capture_error: bool = False) -> "subprocess.Popen[bytes]":  # noqa: ARG002
-        """The script, started; the caller waits. Its output is not captured, so the lines stay whole and in order."""
-        command = self._command()
+    script: UserScript
+    cluster: Cluster
+    arguments: list[str]
+
+    @property
+    def command(self) -> list[str]:
+        """What is run on this host."""
+        if self.cluster.is_alone:
+            return command_of(self.script.program, self.arguments)
+        return self.cluster.command(process.validate_entry_point(self.script.program), self.arguments)
+
+    def start(self, tail: OutputTail | None) -> "subprocess.Popen[bytes]":
+        """The script, started, in a process group of its own that is tied to this process's life.
+
+        tail: takes its output. Without, that is not captured.
+        """
+        command = self.command
         logger.info("Starting %s", " ".join(command))
         toolkit = os.getpid()
-        return subprocess.Popen(
+        started = subprocess.Popen(
             command,
-            cwd=program_dir(self._user_entry_point),
+            cwd=program_dir(self.script.program),
+            stdout=tail.inlet if tail else None,
+            stderr=tail.inlet if tail else None,
             start_new_session=True,
             preexec_fn=lambda: die_with_parent(toolkit),
         )
-
-    def _command(self) -> list[str]:
-        command: list[str] = self._create_command()
-        return command
-
-
-class TorchrunRunner(ScriptRunner):
-    """Starts torchrun, which starts the script."""
-
-    def __init__(self, cluster: Cluster, program: str, arguments: list[str], variables: dict[str, str]) -> None:
-        super().__init__(program, arguments, variables, cluster.processes)
-        self._cluster = cluster
-
-    def _command(self) -> list[str]:
-        return self._cluster.command(process.validate_entry_point(self._user_entry_point), self._args)
+        if tail:
+            tail.start()
+        return started
 
 
 def main() -> None:
-    """Runs the script that SAGEMAKER_PROGRAM names; returns if it succeeded, ends this process if not."""
+    """Runs the job's script, or the one SAGEMAKER_PROGRAM names; returns if it succeeded, ends this process if not."""
     script = Script()
     for signum in _FORWARDED:
         signal.signal(signum, script.forward)
     ml_paths().failure_file.unlink(missing_ok=True)  # a restart's: this run has not failed yet
+    if image := os.environ.get(STANDS_IN_FOR):
+        print(stand_in_note(image), flush=True)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    env = environment.Environment()
-    # The toolkit would wait 15 minutes for every name, its own too, which Docker may not resolve.
-    os.environ["SM_STUDIO_LOCAL_MODE"] = "true"
-    cluster = cluster_of(env)
-    script.is_launched = not cluster.is_alone
-    _prepare(cluster, script, gpus=env.num_gpus)
-    runner = script_runner(env, cluster)
-    started = entry_point.run(
-        env.module_dir, env.user_entry_point, env.to_cmd_args(), env.to_env_vars(), runner_type=runner
-    )
-    status = script.wait(started)
+    try:
+        run = _prepared(script)
+    except KennelError as error:
+        _end(report_failure(error, ml_paths().failure_file))
+    if script.was_told_to_stop:
+        _end(128 + signal.SIGTERM)
+    # Kennel's own script writes its reasons itself, and its output is left alone.
+    tail = OutputTail() if run.script.is_users else None
+    status = script.wait(run.start(tail))
+    printed = tail.finish() if tail else ""
     if status == 0 and ml_paths().failure_file.exists():
         status = 1  # the script says that it failed; its own status may have wrapped (256 reads as 0)
     if status != 0:
         is_told = script.was_told_to_stop or (script.is_launched and status in _STOPPED)  # another host may be the one
-        _fail(env.user_entry_point, status, was_told_to_stop=is_told)
+        _fail(run, status, was_told_to_stop=is_told, printed=printed)
 
 
-def cluster_of(env: environment.Environment) -> Cluster:
-    """The hosts and processes that train together; a program that is no Python is started once on every host."""
+def cluster_of(env: environment.Environment, script: UserScript) -> Cluster:
+    """The hosts and processes that torchrun brings together; alone, the script is started once on every host."""
+    alone = Cluster((env.current_host,), env.current_host, 1, env.network_interface_name)
+    is_python = script.program.endswith(".py")
+    if not is_python or (script.is_users and not script.asks_for_torchrun):
+        return alone
     processes = process_count(env.num_gpus)
-    if not str(env.user_entry_point).endswith(".py"):
-        return Cluster((env.current_host,), env.current_host, 1, env.network_interface_name)
-    return Cluster(tuple(env.hosts), env.current_host, processes, env.network_interface_name)
+    hosts = tuple(env.hosts)
+    return Cluster(hosts, env.current_host, processes, env.network_interface_name, is_asked=script.asks_for_torchrun)
 
 
-def script_runner(env: environment.Environment, cluster: Cluster) -> ScriptRunner:
-    """What starts the program: by itself, or by torchrun."""
-    if cluster.is_alone:
-        return ScriptRunner(env.user_entry_point, env.to_cmd_args(), env.to_env_vars(), 1)
-    return TorchrunRunner(cluster, env.user_entry_point, env.to_cmd_args(), env.to_env_vars())
-
-
-def _prepare(cluster: Cluster, script: Script, *, gpus: int) -> None:
-    """What has to be so before the script starts; ends this process where the other hosts cannot be found."""
-    settings = {**(_GPU_ENVIRONMENT if gpus else {}), **({} if cluster.is_alone else cluster.environment())}
+def _prepared(script: Script) -> Run:
+    """What has to be so before the script starts. Raises KennelError where something of it is not there."""
+    users = choose_program(environment.read_hyperparameters())
+    env = environment.Environment()
+    run = Run(users, cluster_of(env, users), env.to_cmd_args())
+    script.is_launched, script.is_shell = not run.cluster.is_alone, kind_of(users.program) == "command"
+    prepare_script(users, env.to_env_vars())
+    settings = dict(_GPU_ENVIRONMENT if env.num_gpus else {})
+    if script.is_launched or len(env.hosts) > 1:
+        settings |= Cluster(
+            tuple(env.hosts), env.current_host, run.cluster.processes, run.cluster.interface
+        ).environment()
+        wait_for_hosts(env.hosts, limit_s=hosts_timeout_s(), is_over=lambda: script.was_told_to_stop)
+    if users.is_users:  # AWS's images say so too, and scripts call init_process_group() with it
+        settings["MASTER_ADDR"] = env.hosts[0]
+        settings["MASTER_PORT"] = str(free_port() if len(env.hosts) == 1 else MASTER_PORT)
     for name, value in settings.items():
         os.environ.setdefault(name, value)
-    if cluster.is_alone:
-        return
-    adopt_orphans()  # torchrun puts each rank into a session of its own, which no signal to its group reaches
-    try:
-        wait_for_hosts(cluster.hosts, limit_s=hosts_timeout_s(), is_over=lambda: script.was_told_to_stop)
-    except PeerError as error:
-        _end(report_failure(error, ml_paths().failure_file))
-    if script.was_told_to_stop:
-        _end(128 + signal.SIGTERM)
+    if script.is_launched:
+        adopt_orphans()  # torchrun puts each rank into a session of its own, which no signal to its group reaches
+    return run
 
 
 def program_dir(program: str) -> str:
@@ -215,20 +234,23 @@ def describe_failure(program: str, status: int) -> str:
     return f"{program} ended with status {status} and gave no reason. The last lines of the log may say more."
 
 
-def _fail(program: str, status: int, *, was_told_to_stop: bool) -> None:
-    """Ends this process with the script's status."""
-    failure_file = ml_paths().failure_file
+def _fail(run: Run, status: int, *, was_told_to_stop: bool, printed: str) -> None:
+    """Ends this process with the script's status. printed: the last of its output, where that was kept."""
+    failure_file, program = ml_paths().failure_file, run.script.program
     if was_told_to_stop:
         logger.info("%s was told to stop and ended with status %d", program, status)
     elif not failure_file.exists():
+        reason = describe_failure(program, status)
+        if run.script.is_users:
+            reason = script_failure(status, printed, command=" ".join(run.command), default=reason)
         failure_file.parent.mkdir(parents=True, exist_ok=True)
-        failure_file.write_text(describe_failure(program, status) + "\n")
+        failure_file.write_text(reason + "\n")
     if failure_file.exists():
         logger.error("Training failed with status %d: %s", status, failure_file.read_text(errors="replace").strip())
     _end(status)
 
 
-def _end(status: int) -> None:
+def _end(status: int) -> NoReturn:
     """Ends this process.
 
     os._exit, because the toolkit's `finally` would turn SystemExit into status 0, and any exception into status 1
@@ -256,6 +278,18 @@ def _children(pid: int) -> list[int]:
         with contextlib.suppress(OSError):
             found += map(int, tasks.read_text().split())
     return found
+
+
+def _commands(pid: int) -> list[int]:
+    """What a shell runs, shells within shells included; nothing for one that has a trap, which then hears itself."""
+    if Path("/proc", str(pid), "comm").read_text().strip() not in _SHELLS or _catches_sigterm(pid):
+        return []
+    return [found for child in _children(pid) for found in _commands(child) or [child]]
+
+
+def _catches_sigterm(pid: int) -> bool:
+    caught = re.search(r"^SigCgt:\s*(\w+)", Path("/proc", str(pid), "status").read_text(), re.MULTILINE)
+    return bool(caught and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def _kill_orphans() -> None:
