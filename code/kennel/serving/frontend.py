@@ -192,6 +192,7 @@ def _properties(folder: Path, settings: ServerSettings) -> dict[str, str | int]:
         "metric_time_interval": 2**31 - 1,
         "enable_envvars_config": "false",
         "max_request_size": settings.max_request_bytes,
+        "max_response_size": settings.max_request_bytes,
     }
 
 

@@ -7,33 +7,34 @@ measured).
 
 Not the toolkit's own Transformer, for three reasons measured on sagemaker-inference 1.10.1: it answers a client's
 fault with 500 and a traceback in the body, takes `application/json; charset=utf-8` for another type than
-`application/json`, and names the requested type in the answer whether or not it gave it. The four functions it would
-call are called here the same way.
+`application/json`, and names the requested type in the answer whether or not it gave it. The functions it would call,
+Kennel's own or those of a script in the archive, are called here the same way.
 """
 
+import os
 import sys
 import traceback
 import uuid
 from collections.abc import Mapping, Sequence
 from functools import cache
 from http import HTTPStatus
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
-import inference
+import mms
+from mms.context import Context, RequestProcessor
+
+from kennel.serving import functions
 from kennel.serving.engine import Engine
 from kennel.serving.reply import Reply, error_reply
-from kennel.serving.request import RequestError
+from kennel.serving.request import RequestError, header_of
 from kennel.serving.response import choose_media_type, default_media_type, render_error, render_fault
+from kennel.serving.script import Script, load_script
+from kennel.serving.script_answer import answer_script
+from kennel.serving.script_process import become_a_scripts
+from kennel.serving.source_dir import find_script
 
-
-class Context(Protocol):
-    """The part of mms.context.Context that is used."""
-
-    system_properties: Mapping[str, Any]
-
-    def get_all_request_header(self, idx: int) -> Mapping[str, Any]: ...
-    def set_response_status(self, code: int, phrase: str, idx: int) -> None: ...
-    def set_response_content_type(self, idx: int, value: str) -> None: ...
+Model = Engine | Script
 
 
 def handle(data: Sequence[Mapping[str, Any]] | None, context: Context) -> list[bytes] | None:
@@ -41,33 +42,52 @@ def handle(data: Sequence[Mapping[str, Any]] | None, context: Context) -> list[b
 
     data: None asks to load the model, and whatever is wrong with it is raised.
     """
-    engine = load_once(str(context.system_properties["model_dir"]))
+    model = load_once(str(context.system_properties["model_dir"]))
     if data is None:
         return None
-    replies = [answer(each.get("body"), context.get_all_request_header(i), engine) for i, each in enumerate(data)]
+    replies = [
+        answer(each.get("body"), context.get_all_request_header(i), model, context=context)
+        for i, each in enumerate(data)
+    ]
     for index, reply in enumerate(replies):
-        context.set_response_status(reply.status, HTTPStatus(reply.status).phrase, index)
+        context.set_response_status(reply.status, _phrase(reply.status), index)
         context.set_response_content_type(index, reply.content_type)
     return [reply.body for reply in replies]
 
 
 @cache
-def load_once(model_dir: str) -> Engine:
-    """The engine of this process. Raises ArchiveError, and UserError for a setting that could not be answered with."""
-    default_media_type()
-    return inference.model_fn(model_dir)
+def load_once(model_dir: str) -> Model:
+    """What answers in this process: Kennel's engine, or somebody's script (kennel.serving.script), with its model.
+
+    Raises KennelError for a model that cannot be served, and UserError for a setting that could not be answered with.
+    """
+    source = find_script(Path(model_dir), os.environ)
+    if source is None:
+        default_media_type()
+        return functions.model_fn(model_dir)
+    become_a_scripts()
+    return load_script(source, Path(model_dir), context=make_context(model_dir))
 
 
-def answer(body: bytes | None, headers: Mapping[str, Any], engine: Engine) -> Reply:
+def make_context(model_dir: str, *headers: Mapping[str, Any]) -> Context:
+    """What multi-model-server gives a handler, where there is none: of a load, or of requests with these headers."""
+    context = Context("model", model_dir, None, 1, None, mms.__version__)
+    context.request_processor = [RequestProcessor(each) for each in headers]
+    return context
+
+
+def answer(body: bytes | bytearray | None, headers: Mapping[str, Any], model: Model, *, context: Context) -> Reply:
     """The reply to one request; never raises, because a worker must outlive whatever it is sent.
 
     body: None where multi-model-server took the body apart itself, which it does to forms.
     """
     try:
-        accept = _header(headers, "accept")
+        if isinstance(model, Script):
+            return answer_script(model, body or b"", headers, context=context)
+        accept = header_of(headers, "accept")
         media = choose_media_type(accept)  # before the work is done, not after
-        request = inference.input_fn(body or b"", _header(headers, "content-type"))
-        content, content_type = inference.output_fn(inference.predict_fn(request, engine), media)
+        request = functions.input_fn(bytes(body or b""), header_of(headers, "content-type"))
+        content, content_type = functions.output_fn(functions.predict_fn(request, model), media)
         return Reply(200, content, content_type)
     except RequestError as error:
         return render_error(error)
@@ -85,9 +105,6 @@ def _fault() -> Reply:
     return render_fault(fault_id)
 
 
-def _header(headers: Mapping[str, Any], name: str) -> str | None:
-    """A header in any case of letters. (A part of a form stands among them as a mapping: that is no header.)"""
-    for key, value in headers.items():
-        if key.lower() == name and isinstance(value, str):
-            return value
-    return None
+def _phrase(status: int) -> str:
+    """Empty for a status of a script's own."""
+    return HTTPStatus(status).phrase if status in set(HTTPStatus) else ""

@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from kennel.errors import ContractError, KennelError, UserError
-from kennel.serving.engine import Engine
-from kennel.serving.handler import answer, load_once
+from kennel.serving.handler import Model, answer, load_once, make_context
 
 _ACCEPT_BACKLOG: Final = 128
 
@@ -36,9 +35,9 @@ def keep(control: socket.socket, model_dir: Path, address: Path) -> NoReturn:
         os.setpgid(0, 0)  # the gateway ends a model, and all its workers, by their group
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no worker stays behind as a zombie
         _tell(control, pid=os.getpid())
-        engine = _load(control, model_dir)
-        if engine is not None:
-            _serve(control, address, engine)
+        model = _load(control, model_dir)
+        if model is not None:
+            _serve(control, address, model, str(model_dir))
         status = 0
     except ConnectionError:
         status = 0  # the gateway gave the model up
@@ -49,8 +48,8 @@ def keep(control: socket.socket, model_dir: Path, address: Path) -> NoReturn:
         os._exit(status)
 
 
-def _load(control: socket.socket, model_dir: Path) -> Engine | None:
-    """The engine; None where it was told what is wrong with the model."""
+def _load(control: socket.socket, model_dir: Path) -> Model | None:
+    """What answers; None where it was told what is wrong with the model."""
     try:
         return load_once(str(model_dir))
     except MemoryError:
@@ -64,14 +63,14 @@ def _load(control: socket.socket, model_dir: Path) -> Engine | None:
     return None
 
 
-def _serve(control: socket.socket, address: Path, engine: Engine) -> None:
+def _serve(control: socket.socket, address: Path, model: Model, model_dir: str) -> None:
     """Forks a worker for each connection, until `control` ends."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(address))
         listener.listen(_ACCEPT_BACKLOG)
         gc.collect()
         gc.freeze()  # what is there now stays shared with the workers: no collection will touch it
-        _tell(control, model=engine.description, golden=engine.golden)
+        _tell(control, model=model.description, golden=model.golden)
         while True:
             ready, _, _ = select.select([control, listener], [], [])
             if control in ready:
@@ -80,18 +79,18 @@ def _serve(control: socket.socket, address: Path, engine: Engine) -> None:
             if os.fork() == 0:
                 listener.close()
                 control.close()
-                _work(Connection(connection.detach()), engine)
+                _work(Connection(connection.detach()), model, model_dir)
             connection.close()
 
 
-def _work(requests: Connection, engine: Engine) -> NoReturn:
+def _work(requests: Connection, model: Model, model_dir: str) -> NoReturn:
     """A worker: one request at a time, until the gateway hangs up."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         requests.send_bytes(str(os.getpid()).encode())
         while True:
             headers, body = json.loads(requests.recv_bytes()), requests.recv_bytes()
-            reply = answer(body, headers, engine)
+            reply = answer(body, headers, model, context=make_context(model_dir, headers))
             requests.send_bytes(json.dumps([reply.status, reply.content_type]).encode())
             requests.send_bytes(reply.body)
     except (EOFError, ConnectionError):

@@ -7,6 +7,7 @@ a failed load, and waits for ever for a parent that was killed (1.1.11, measured
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ class Loaded:
     model: dict[str, Any]
     golden: int
     load_s: float
+
+
+def summary(model: Mapping[str, Any], golden: int) -> str:
+    """What answers, on a line of the log. model: what an engine or a script says of itself."""
+    if "script" in model:
+        return f"script={model['script']!r} functions={','.join(model['functions']) or 'none'}"
+    return f"backbone={model['backbone']} classes={model['classes']} golden={golden}"
 
 
 @dataclass(frozen=True)

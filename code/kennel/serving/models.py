@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from kennel.errors import KennelError
 from kennel.serving import nursery
+from kennel.serving.lifeline import summary
 from kennel.serving.reply import Reply
 from kennel.serving.resources import free_memory_bytes
 from kennel.serving.settings import ServerSettings
@@ -84,8 +85,8 @@ class Models:
             self._models[name] = model
         threading.Thread(target=self._watch, args=(model,), daemon=True).start()
         _log(
-            f"loaded: model={name} url={url} backbone={model.description['backbone']} "
-            f"classes={model.description['classes']} golden={model.golden} load_s={model.load_s:.2f} models={len(self)}"
+            f"loaded: model={name} url={url} {summary(model.description, model.golden)} "
+            f"load_s={model.load_s:.2f} models={len(self)}"
         )
         return model
 

@@ -13,7 +13,7 @@ from an address that a client names. Exercise it: pytest tests/unit/serving/test
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -99,6 +99,14 @@ def parse_request(
         return _parse_json(body, limits)
     data = body.encode() if isinstance(body, str) else bytes(body)
     return PredictionRequest(images=(data,), limits=limits)
+
+
+def header_of(headers: Mapping[str, Any], name: str) -> str | None:
+    """A header in any case of letters. (A part of a form stands among them as a mapping: that is no header.)"""
+    for key, value in headers.items():
+        if key.lower() == name and isinstance(value, str):
+            return value
+    return None
 
 
 def media_type(header: str | None) -> str:

@@ -67,9 +67,9 @@ from kennel.serving.frontend import (
     write_files,
 )
 from kennel.serving.java import Java, find_java
-from kennel.serving.lifeline import Ended, Failed, LifelineReader, Loaded, Message, Ready
+from kennel.serving.lifeline import Ended, Failed, LifelineReader, Loaded, Message, Ready, summary
 from kennel.serving.pulse import PulseReader
-from kennel.serving.settings import ServerSettings, read_settings
+from kennel.serving.settings import ServerSettings, read_settings, unused_settings
 from kennel.serving.vitals import LOOK_S, Vitals
 
 # After as long multi-model-server gives up a model that it cannot get, and serves without: it must not come to that.
@@ -86,7 +86,10 @@ _MEMORY: Final = "If memory ran out, use a larger instance, or set SAGEMAKER_MOD
 def main() -> None:
     """Serves until stopped, and exits with the status that says how it ended."""
     try:
-        serve(read_settings())
+        settings = read_settings()
+        if unused := unused_settings(os.environ):
+            print(f"Not used by this server: {', '.join(unused)}. Its own are SAGEMAKER_MODEL_SERVER_*.", flush=True)
+        serve(settings)
     except _Stopped:
         sys.exit(0)
     except (KennelError, OSError) as error:  # OSError: a full disk, a missing permission
@@ -350,9 +353,9 @@ def _until_ready(family: _Family, watch: _Watch, folder: Path, *, wanted: int) -
 
 
 def _ready_line(settings: ServerSettings, java: Java, loaded: Loaded, workers: int, start_s: float) -> str:
+    engine = "" if "script" in loaded.model else f"engine={settings.engine} "
     return (
-        f"ready: http://{settings.address}:{settings.port} engine={settings.engine} "
-        f"backbone={loaded.model['backbone']} classes={loaded.model['classes']} golden={loaded.golden} "
+        f"ready: http://{settings.address}:{settings.port} {engine}{summary(loaded.model, loaded.golden)} "
         f"workers={workers}/{settings.workers} timeout_s={settings.timeout_s} java={java.version} "
         f"load_s={loaded.load_s} start_s={start_s:.2f}"
     )

@@ -15,6 +15,9 @@
     KENNEL_LOOPBACK                        1: answer this machine only
     KENNEL_ENGINE                          torch or onnxruntime: what computes; torch where it is installed
 
+What an archive's script is told by, SAGEMAKER_PROGRAM and the like: kennel.serving.source_dir. Variables of torchserve
+and multi-model-server (TS_*, SAGEMAKER_TS_*, MMS_*) are named in the log and do nothing.
+
 SAGEMAKER_BATCH, SAGEMAKER_BATCH_STRATEGY and SAGEMAKER_MAX_CONCURRENT_TRANSFORMS tell a container of a batch transform
 what is coming; there is nothing to set by them. SAGEMAKER_SAFE_PORT_RANGE offers further ports; none is taken, because
 the processes of a server talk over Unix sockets in a folder of its own.
@@ -46,6 +49,8 @@ HIGHEST_PORT: Final = 32766
 # multi-model-server's limit on a body, and what "0" stands for.
 DEFAULT_REQUEST_BYTES: Final = 6_553_500
 _UNLIMITED_MB: Final = 100
+# torchserve's, which AWS's images for PyTorch run, and multi-model-server's own.
+_OF_OTHERS: Final = ("TS_", "SAGEMAKER_TS_", "MMS_")
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,11 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> ServerSettings:
         vmargs=DEFAULT_VMARGS if vmargs is None else tuple(vmargs.split()),
         engine=choose_engine(environ),
     )
+
+
+def unused_settings(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """The variables that set up other servers, or this one past us, and mean nothing here."""
+    return sorted(name for name in environ if name.startswith(_OF_OTHERS))
 
 
 def default_workers(cgroup: Path = CGROUP) -> int:

@@ -7,6 +7,7 @@ all was answered for twice the longest time a request may take plus a minute (18
 by then multi-model-server has replaced every worker that was too slow at least once, so a slow server is not taken for
 a dead one. Looks are counted, not seconds: a container that was frozen (serverless) is not at fault.
 
+Somebody's script is not asked: its worker answers by itself, which shows that it does not hang (script_answer).
 The price is one picture of 1 x 1 pixel every 20 s, and only while nobody else asks.
 """
 
@@ -25,8 +26,8 @@ _PICTURE: Final = bytes.fromhex(
     "140000000049454e44ae426082"
 )
 _REQUEST: Final = (
-    b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%s"
+    b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nX-Kennel-Canary: 1\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%s"
 ) % (len(_PICTURE), _PICTURE)
 
 

@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
     os.register_at_fork(after_in_child=lifeline.drop)
     # mms logs to stdout, which is ours here: a metric for each request, and a traceback whenever Java hangs up.
     logging.getLogger().addHandler(logging.NullHandler())
-    worker = MXNetModelServiceWorker("unix", str(folder / WORKER_SOCKET), None, None, None, True, str(folder))
+    worker = _Worker("unix", str(folder / WORKER_SOCKET), None, None, None, True, str(folder))
     try:
         loaded = _load(worker)
     except KennelError as error:
@@ -55,7 +55,23 @@ def main(folder: Path) -> None:
     worker.run_server()
 
 
-def _load(worker: Any) -> Loaded:  # noqa: ANN401  mms has no types
+class _Worker(MXNetModelServiceWorker):  # type: ignore[misc]  # mms has no types
+    """multi-model-server's own, but for what a script writes to stdout, which is logged as on AWS.
+
+    Java reads two pipes of each worker, and here logs what comes through that of stderr alone: the other one carries a
+    line for each request.
+    """
+
+    speaks = False
+
+    def _remap_io(self) -> None:
+        super()._remap_io()
+        if self.speaks:
+            os.dup(1)  # else the pipe would end, and Java take the worker for ended
+            os.dup2(2, 1)
+
+
+def _load(worker: _Worker) -> Loaded:
     """Gives the worker its model, read from SageMaker's folder.
 
     The folder that multi-model-server names when it asks for a load is empty, and by then nothing is left to load.
@@ -66,9 +82,11 @@ def _load(worker: Any) -> Loaded:  # noqa: ANN401  mms has no types
     worker.model_loader = MmsModelLoader()
     worker.service = worker.model_loader.load(MODEL, model_dir, HANDLER, None, 1)
     from kennel.serving.handler import load_once  # only now, when a failure to import it can be told
+    from kennel.serving.script import Script
 
-    engine = load_once(model_dir)
-    return Loaded(engine.description, engine.golden, round(time.monotonic() - started, 2))
+    model = load_once(model_dir)
+    worker.speaks = isinstance(model, Script)
+    return Loaded(model.description, model.golden, round(time.monotonic() - started, 2))
 
 
 def _let_beat(service: Any, pulse: Pulse, limit_s: int) -> None:  # noqa: ANN401  mms has no types

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from mms.context import Context, RequestProcessor
 
-import inference
 from kennel.errors import ArchiveError, UserError
+from kennel.serving import functions
 from kennel.serving.engine import Answer, Engine
 from kennel.serving.handler import handle, load_once
 from kennel.serving.request import PredictionRequest
@@ -103,7 +103,7 @@ def test_a_fault_of_ours_is_500_with_an_id_that_the_log_has_too(
     def fail(request: PredictionRequest, model: Engine) -> Answer:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(inference, "predict_fn", fail)
+    monkeypatch.setattr(functions, "predict_fn", fail)
     status, content_type, body = post(model_dir, picture())
     error = json.loads(body)["error"]
     assert (status, content_type, error["code"]) == (500, "application/json", "internal_error")

@@ -1,0 +1,52 @@
+"""A process in which somebody's script runs: its output is in the server's log, and it sees no GPU.
+
+Exercise it: pytest tests/contract/test_script_serving.py
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import mms
+from sagemaker_inference import parameters
+
+from kennel.errors import UserError
+
+_MMS: Final = str(Path(mms.__file__).parent)
+_DRIVER: Final = Path("/proc/driver/nvidia/gpus")
+
+
+def become_a_scripts() -> None:
+    """From now on what this process prints and logs is in the server's log. Raises UserError for a bad log level."""
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)
+    _log_like_the_toolkit()
+    _hide_gpus()
+
+
+def _log_like_the_toolkit() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.addFilter(lambda record: not record.pathname.startswith(_MMS))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger().setLevel(_level(os.environ.get(parameters.LOG_LEVEL_ENV, "").strip()))
+
+
+def _level(text: str) -> int:
+    names: dict[str, Any] = logging.getLevelNamesMapping()
+    level = int(text) if text.isascii() and text.isdigit() else names.get(text.upper() or "INFO")
+    if level is None:
+        raise UserError(f"{parameters.LOG_LEVEL_ENV} is '{text}'. Expected a number, as 20, or a name, as INFO.")
+    return int(level)
+
+
+def _hide_gpus() -> None:
+    """Workers are forks of the process that loaded the model, and CUDA does not outlive a fork."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") != "" and _DRIVER.is_dir():
+        print("The script computes on the CPU: its workers are forks, and a GPU cannot be shared by them.", flush=True)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
