@@ -10,8 +10,7 @@ from typing import Final
 
 from kennel.local.faults import invalid
 from kennel.local.metric_regexes import check_metrics
-from kennel.local.tuning_definition import tuning_definition, tuning_objective, tuning_ranges
-from kennel.local.tuning_ranges import Range
+from kennel.local.tuning_definition import Searched, definition_contents, definitions
 from kennel.local.validation import Json
 from kennel.local.warm_start_checks import check_warm_start
 
@@ -34,13 +33,14 @@ def check_tuning_job(request: Json, *, find_parent: Callable[[str], Json | None]
     find_parent: the description of a tuning job by its name, or None.
     """
     _check_shape(request)
-    definition, objective = tuning_definition(request), tuning_objective(request)
-    ranges = tuning_ranges(request)
-    _check_metrics(definition, objective)
-    _check_hyperparameters(definition.get("StaticHyperParameters", {}), ranges)
+    found = definitions(request)
+    _check_names(found)
+    for each in found:
+        _check_metrics(each)
+        _check_hyperparameters(each)
     config = request["HyperParameterTuningJobConfig"]
     _check_limits(config["ResourceLimits"], config["Strategy"])
-    _check_strategy(config, definition, ranges)
+    _check_strategy(config, found)
     check_warm_start(request, find_parent=find_parent)
 
 
@@ -52,20 +52,15 @@ def _check_shape(request: Json) -> None:
         )
     if ("TrainingJobDefinition" in request) == ("TrainingJobDefinitions" in request):
         raise invalid("You must specify either TrainingJobDefinition or TrainingJobDefinitions, and not both.")
-    count = len(request.get("TrainingJobDefinitions", [None]))
-    if count > 1:
-        raise invalid(
-            f"TrainingJobDefinitions has {count} definitions; the local SageMaker searches one at a time. "
-            "Create a tuning job for each of them."
-        )
-    config, definition = request["HyperParameterTuningJobConfig"], tuning_definition(request)
-    _check_in_one_place(config, definition, ("HyperParameterTuningJobObjective", "TuningObjective"))
-    _check_in_one_place(config, definition, ("ParameterRanges", "HyperParameterRanges"))
-    if "HyperParameterTuningResourceConfig" in definition:
-        raise invalid(
-            "HyperParameterTuningResourceConfig is not supported by the local SageMaker, where every trial runs on "
-            "this machine. Give ResourceConfig with one InstanceType and InstanceCount."
-        )
+    config = request["HyperParameterTuningJobConfig"]
+    for content in definition_contents(request):
+        _check_in_one_place(config, content, ("HyperParameterTuningJobObjective", "TuningObjective"))
+        _check_in_one_place(config, content, ("ParameterRanges", "HyperParameterRanges"))
+        if "HyperParameterTuningResourceConfig" in content:
+            raise invalid(
+                "HyperParameterTuningResourceConfig is not supported by the local SageMaker, where every trial runs on "
+                "this machine. Give ResourceConfig with one InstanceType and InstanceCount."
+            )
 
 
 def _check_in_one_place(config: Json, definition: Json, names: tuple[str, str]) -> None:
@@ -77,15 +72,30 @@ def _check_in_one_place(config: Json, definition: Json, names: tuple[str, str]) 
         )
 
 
-def _check_metrics(definition: Json, objective: Json) -> None:
-    definitions = definition["AlgorithmSpecification"].get("MetricDefinitions", [])
-    if len(definitions) > _MOST_METRICS:
+def _check_names(found: Sequence[Searched]) -> None:
+    names = [each.name for each in found]
+    for name in names:
+        if len(names) > 1 and (not name or names.count(name) > 1):
+            raise invalid(
+                f"The DefinitionName '{name}' is used {names.count(name)} times in TrainingJobDefinitions. Where there "
+                "are several, each needs a name of its own."
+            )
+    if len({each.objective["Type"] for each in found}) > 1:
         raise invalid(
-            f"MetricDefinitions has {len(definitions)} metrics; a tuning job has at most {_MOST_METRICS}. "
+            "The TuningObjectives of TrainingJobDefinitions are of both types, Minimize and Maximize: their training "
+            "jobs cannot be compared. Use one Type for all."
+        )
+
+
+def _check_metrics(searched: Searched) -> None:
+    given, objective = searched.content["AlgorithmSpecification"].get("MetricDefinitions", []), searched.objective
+    if len(given) > _MOST_METRICS:
+        raise invalid(
+            f"MetricDefinitions has {len(given)} metrics; a tuning job has at most {_MOST_METRICS}. "
             "Leave out those that are not needed."
         )
-    check_metrics(definitions)
-    names = [each["Name"] for each in definitions]
+    check_metrics(given)
+    names = [each["Name"] for each in given]
     if objective["MetricName"] not in names:
         known = f"it defines {', '.join(names)}" if names else "there are none"
         raise invalid(
@@ -94,9 +104,9 @@ def _check_metrics(definition: Json, objective: Json) -> None:
         )
 
 
-def _check_hyperparameters(static: dict[str, str], ranges: Sequence[Range]) -> None:
-    names = {each.name for each in ranges}
-    if not ranges:
+def _check_hyperparameters(searched: Searched) -> None:
+    static, names = searched.static, {each.name for each in searched.ranges}
+    if not names:
         raise invalid("ParameterRanges has no range: there is nothing to search. Give at least one hyperparameter one.")
     for name in names:
         if name == OBJECTIVE_HYPERPARAMETER:
@@ -128,46 +138,50 @@ def _check_limits(limits: Json, strategy: str) -> None:
         )
 
 
-def _check_strategy(config: Json, definition: Json, ranges: Sequence[Range]) -> None:
+def _check_strategy(config: Json, found: Sequence[Searched]) -> None:
     strategy = config["Strategy"]
     if "HyperbandStrategyConfig" in config.get("StrategyConfig", {}) and strategy != "Hyperband":
         raise invalid(
             f"HyperbandStrategyConfig is for Strategy 'Hyperband', and this one is '{strategy}'. Take it out."
         )
     if strategy == "Grid":
-        _check_grid(config["ResourceLimits"], ranges)
+        _check_grid(config["ResourceLimits"], found)
     else:
-        _check_ends(config, ranges)
+        _check_enough(config["ResourceLimits"], found)
     if strategy == "Hyperband":
-        _check_hyperband(config, definition.get("StaticHyperParameters", {}))
+        for each in found:
+            _check_hyperband(config, each.static)
 
 
-def _check_grid(limits: Json, ranges: Sequence[Range]) -> None:
-    for each in ranges:
+def _combinations(found: Sequence[Searched]) -> float:
+    return sum(math.prod(each.size for each in searched.ranges) for searched in found)
+
+
+def _check_grid(limits: Json, found: Sequence[Searched]) -> None:
+    for each in [each for searched in found for each in searched.ranges]:
         if each.kind != "categorical":
             raise invalid(
                 f"Strategy 'Grid' takes categorical ranges only, and the hyperparameter '{each.name}' has a range that "
                 f"is {each.kind}. List its values in CategoricalParameterRanges, or use another Strategy."
             )
-    count = math.prod(len(each.values) for each in ranges)
-    jobs = limits.get("MaxNumberOfTrainingJobs", count)
+    count = int(_combinations(found))
+    jobs, parallel = limits.get("MaxNumberOfTrainingJobs", count), limits["MaxParallelTrainingJobs"]
     if jobs != count:
         raise invalid(
             f"MaxNumberOfTrainingJobs is {jobs}, and the grid has {count} combinations. With Strategy 'Grid' leave it "
             f"out or set it to {count}."
         )
-    if limits["MaxParallelTrainingJobs"] > count:
+    if parallel > count:
         raise invalid(
-            f"MaxParallelTrainingJobs ({limits['MaxParallelTrainingJobs']}) cannot be greater than the number of "
-            f"combinations of the grid ({count}). Lower it."
+            f"MaxParallelTrainingJobs ({parallel}) cannot be greater than the number of combinations of the grid "
+            f"({count}). Lower it."
         )
 
 
-def _check_ends(config: Json, ranges: Sequence[Range]) -> None:
-    """A search must be able to end, and must not need more combinations than there are."""
-    jobs = config["ResourceLimits"].get("MaxNumberOfTrainingJobs")
-    count = math.prod(each.size for each in ranges)
-    if jobs is not None and count < jobs:
+def _check_enough(limits: Json, found: Sequence[Searched]) -> None:
+    """A search must not need more combinations than there are."""
+    jobs, count = limits.get("MaxNumberOfTrainingJobs", 1), _combinations(found)
+    if count < jobs:
         raise invalid(
             "You don't have enough combinations of hyperparameter ranges. The total number of hyperparameter "
             f"combinations for the provided ranges [{float(count)}] must be equal or greater than the value of "

@@ -1,26 +1,44 @@
-"""The parts of a tuning job that stand in either of two places of its request and its description.
+"""The training job definitions of a tuning job, with what is searched for each, wherever in the request it stands.
 
-With TrainingJobDefinition they are in HyperParameterTuningJobConfig, with TrainingJobDefinitions in the definition.
+With TrainingJobDefinition the objective and the ranges are in HyperParameterTuningJobConfig; with
+TrainingJobDefinitions each has its own.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from kennel.local.tuning_ranges import Range, read_ranges
 from kennel.local.validation import Json
 
 
-def tuning_definition(job: Json) -> Json:
-    """The one definition that all trials are made from."""
-    if "TrainingJobDefinition" in job:
-        return dict(job["TrainingJobDefinition"])
-    return dict(job["TrainingJobDefinitions"][0])
+@dataclass(frozen=True)
+class Searched:
+    """One definition. name: its DefinitionName, or "". objective: {"Type", "MetricName"}."""
+
+    name: str
+    content: Json
+    objective: Mapping[str, str]
+    ranges: tuple[Range, ...]
+
+    @property
+    def static(self) -> dict[str, str]:
+        return dict(self.content.get("StaticHyperParameters", {}))
 
 
-def tuning_objective(job: Json) -> Json:
-    """{"Type", "MetricName"}."""
+def definitions(job: Json) -> tuple[Searched, ...]:
+    """Those of a request, or of a description. Raises ApiError for a range that cannot be searched."""
     config = job["HyperParameterTuningJobConfig"]
-    return dict(tuning_definition(job).get("TuningObjective") or config["HyperParameterTuningJobObjective"])
+    return tuple(
+        Searched(
+            name=content.get("DefinitionName", ""),
+            content=content,
+            objective=content.get("TuningObjective") or config["HyperParameterTuningJobObjective"],
+            ranges=read_ranges(content.get("HyperParameterRanges") or config.get("ParameterRanges", {})),
+        )
+        for content in definition_contents(job)
+    )
 
 
-def tuning_ranges(job: Json) -> tuple[Range, ...]:
-    """The ranges that are searched. Raises ApiError for one that cannot be."""
-    config = job["HyperParameterTuningJobConfig"]
-    return read_ranges(tuning_definition(job).get("HyperParameterRanges") or config.get("ParameterRanges", {}))
+def definition_contents(job: Json) -> list[Json]:
+    """The definitions as they were given, from either member."""
+    return [job["TrainingJobDefinition"]] if "TrainingJobDefinition" in job else list(job["TrainingJobDefinitions"])

@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from kennel.local.faults import invalid
-from kennel.local.tuning_definition import tuning_definition, tuning_objective, tuning_ranges
-from kennel.local.tuning_ranges import Range
+from kennel.local.tuning_definition import Searched, definitions
 from kennel.local.validation import Json
 
 _ENDED: Final = ("Completed", "Stopped", "Failed")
@@ -13,8 +12,8 @@ _MOST_CHANGES: Final = 10
 # What a static value that is changed counts for; a category that becomes static counts its values.
 _STATIC_CHANGE: Final = 2
 _MOST_JOBS: Final = 750
-# Hyperparameters of the SDK's own, which differ from job to job.
-_OWN: Final = "sagemaker_"
+# Of the SDK's own hyperparameters some differ from job to job.
+_ADDED: Final = ("sagemaker_", "_tuning_objective_metric")
 # What must stay as it is, with what it is when it is not given; the rest may change.
 _FIXED: Final[Mapping[str, object]] = {
     "EnableNetworkIsolation": False,
@@ -38,9 +37,10 @@ def check_warm_start(request: Json, *, find_parent: Callable[[str], Json | None]
     config = request["WarmStartConfig"]
     parents = _parents(request["HyperParameterTuningJobName"], config, find_parent)
     for name, parent in parents.items():
-        _check_parent(request, name, parent)
-        if config["WarmStartType"] == "IdenticalDataAndAlgorithm":
-            _check_identical(request, name, parent)
+        for new, old in _pairs(request, name, parent):
+            _check_parent(new, old, name)
+            if config["WarmStartType"] == "IdenticalDataAndAlgorithm":
+                _check_identical(new, old, name)
     _check_count(request, list(parents.values()))
 
 
@@ -67,26 +67,37 @@ def _parents(child: str, config: Json, find_parent: Callable[[str], Json | None]
     return parents
 
 
-def _check_parent(request: Json, name: str, parent: Json) -> None:
-    for member in ("MetricName", "Type"):
-        new, old = tuning_objective(request)[member], tuning_objective(parent)[member]
-        if new != old:
+def _pairs(request: Json, name: str, parent: Json) -> list[tuple[Searched, Searched]]:
+    """Each definition with the one of the parent that it goes on from."""
+    new, old = definitions(request), {each.name: each for each in definitions(parent)}
+    if len(new) == len(old) == 1:
+        return [(new[0], next(iter(old.values())))]
+    for each in new:
+        if each.name not in old:
             raise invalid(
-                f"The objective metric must be the same as in every parent tuning job: {member} is '{new}', and "
-                f"'{old}' in parent '{name}'. Set it to '{old}'."
+                f"The training job definition '{each.name}' is not in the parent tuning job '{name}', which has "
+                f"{', '.join(repr(other) for other in old)}. Keep the names of the definitions."
             )
-    definition, old_definition = tuning_definition(request), tuning_definition(parent)
+    return [(each, old[each.name]) for each in new]
+
+
+def _check_parent(new: Searched, old: Searched, name: str) -> None:
+    for member in ("MetricName", "Type"):
+        if new.objective[member] != old.objective[member]:
+            raise invalid(
+                f"The objective metric must be the same as in every parent tuning job: {member} is "
+                f"'{new.objective[member]}', and '{old.objective[member]}' in parent '{name}'. Use that one."
+            )
     for member, default in _FIXED.items():
-        if definition.get(member, default) != old_definition.get(member, default):
+        if new.content.get(member, default) != old.content.get(member, default):
             raise invalid(
                 f"Only the following fields in TrainingJobDefinition are allowed to change: [{_MAY_CHANGE}]. "
                 f"({member} is not what it was in parent '{name}'.)"
             )
-    _check_hyperparameters(request, name, parent)
+    _check_hyperparameters(_Space(new), _Space(old), name)
 
 
-def _check_hyperparameters(request: Json, name: str, parent: Json) -> None:
-    new, old = _Space(request), _Space(parent)
+def _check_hyperparameters(new: "_Space", old: "_Space", name: str) -> None:
     if new.names != old.names:
         differing = ", ".join(f"'{each}'" for each in sorted(new.names ^ old.names))
         raise invalid(
@@ -110,15 +121,11 @@ def _check_hyperparameters(request: Json, name: str, parent: Json) -> None:
 
 
 class _Space:
-    """The hyperparameters of a request or a description, without the SDK's own."""
+    """The hyperparameters of a definition, without those that the SDK and the platform add."""
 
-    def __init__(self, job: Json) -> None:
-        ranges: Sequence[Range] = tuning_ranges(job)
-        static = tuning_definition(job).get("StaticHyperParameters", {})
-        self.ranges = {each.name: each for each in ranges}
-        self.static = {
-            name: value for name, value in static.items() if not name.startswith((_OWN, "_tuning_objective_metric"))
-        }
+    def __init__(self, searched: Searched) -> None:
+        self.ranges = {each.name: each for each in searched.ranges}
+        self.static = {name: value for name, value in searched.static.items() if not name.startswith(_ADDED)}
 
     @property
     def names(self) -> set[str]:
@@ -135,10 +142,10 @@ def _changes(new: _Space, old: _Space) -> int:
     return count
 
 
-def _check_identical(request: Json, name: str, parent: Json) -> None:
-    definitions = tuning_definition(request), tuning_definition(parent)
-    images = [each["AlgorithmSpecification"].get("TrainingImage") for each in definitions]
-    inputs = [_inputs(each) for each in definitions]
+def _check_identical(new_one: Searched, old_one: Searched, name: str) -> None:
+    contents = new_one.content, old_one.content
+    images = [each["AlgorithmSpecification"].get("TrainingImage") for each in contents]
+    inputs = [_inputs(each) for each in contents]
     for what, (new, old) in (("TrainingImage", images), ("InputDataConfig", inputs)):
         if new != old:
             raise invalid(

@@ -60,17 +60,29 @@ def metrics(*pairs: tuple[str, str]) -> Json:
     )
 
 
-def several(count: int) -> Json:
-    """A request in the other form: TrainingJobDefinitions, each with its objective and ranges."""
+def several(*names: str, kinds: tuple[str, ...] = ("Minimize", "Minimize")) -> Json:
+    """A request in the other form: TrainingJobDefinitions, each with its name, objective and ranges."""
     request = job()
     of_job = request["HyperParameterTuningJobConfig"]
     one = {
         **request.pop("TrainingJobDefinition"),
-        "DefinitionName": "one",
-        "TuningObjective": of_job.pop("HyperParameterTuningJobObjective"),
         "HyperParameterRanges": of_job.pop("ParameterRanges"),
     }
-    return {**request, "TrainingJobDefinitions": [one] * count}
+    del of_job["HyperParameterTuningJobObjective"]
+    objectives = [{"Type": kind, "MetricName": "loss"} for kind in kinds]
+    named = [
+        {**one, "DefinitionName": name, "TuningObjective": objective}
+        for name, objective in zip(names, objectives, strict=False)
+    ]
+    return {**request, "TrainingJobDefinitions": named}
+
+
+def grids(**limits: int) -> Json:
+    """Two definitions that each are a grid of six."""
+    request = config(several("one", "two"), Strategy="Grid", ResourceLimits={"MaxParallelTrainingJobs": 2, **limits})
+    for each in request["TrainingJobDefinitions"]:
+        each["HyperParameterRanges"] = GRID
+    return request
 
 
 def hyperband(**resources: int) -> Json:
@@ -106,7 +118,10 @@ def refusal(request: Json, find_parent: Callable[[str], Json | None] = lambda na
             job(),
             StaticHyperParameters={"_tuning_objective_metric": "loss", **{f"s{number}": "1" for number in range(98)}},
         ),
-        several(1),
+        several("one"),
+        several("one", "two"),
+        grids(),
+        grids(MaxNumberOfTrainingJobs=12),
     ],
 )
 def test_request_within_the_rules_passes(request_: Json) -> None:
@@ -209,9 +224,11 @@ def test_request_within_the_rules_passes(request_: Json) -> None:
             {**job(), "TrainingJobDefinitions": [{}]},
             "You must specify either TrainingJobDefinition or TrainingJobDefinitions, and not both.",
         ),
-        (several(2), "TrainingJobDefinitions has 2 definitions; the local SageMaker searches one at a time."),
+        (several("one", "one"), "The DefinitionName 'one' is used 2 times in TrainingJobDefinitions. Where there are"),
+        (several("one", "two", kinds=("Minimize", "Maximize")), "are of both types, Minimize and Maximize"),
+        (grids(MaxNumberOfTrainingJobs=6), "MaxNumberOfTrainingJobs is 6, and the grid has 12 combinations."),
         (
-            config(several(1), ParameterRanges={"ContinuousParameterRanges": [LR]}),
+            config(several("one"), ParameterRanges={"ContinuousParameterRanges": [LR]}),
             "You must specify either ParameterRanges in HyperParameterTuningJobConfig or HyperParameterRanges in the",
         ),
         (
@@ -254,7 +271,10 @@ def channel(uri: str) -> Json:
 
 
 def parent(**members: object) -> Callable[[str], Json | None]:
-    return lambda name: {**FIRST, **members} if name == "first" else None
+    first = {**FIRST, **members}
+    if "TrainingJobDefinitions" in members:
+        del first["TrainingJobDefinition"]
+    return lambda name: first if name == "first" else None
 
 
 def with_static(**static: str) -> Json:
@@ -270,7 +290,7 @@ def with_static(**static: str) -> Json:
         (warm(config(with_static(lr="0.1"), ParameterRanges={"IntegerParameterRanges": [
             {"Name": "epochs", "MinValue": "1", "MaxValue": "6"}]})), parent()),
         (warm(with_static(epochs="5", sagemaker_program="b.py")), parent(**with_static(epochs="5", sagemaker_x="a"))),
-        (warm(several(1)), parent()),
+        (warm(several("one")), parent()),
         (
             warm(definition(job(), **channel("s3://b/data/")), kind="IdenticalDataAndAlgorithm"),
             parent(**definition(job(), **channel("s3://b/data"))),
@@ -315,6 +335,11 @@ def test_warm_start_within_the_rules_passes(request_: Json, find_parent: Callabl
             warm(with_static(**{f"s{number}": "new" for number in range(6)})),
             parent(**with_static(**{f"s{number}": "old" for number in range(6)})),
             "There are 12 changes of static hyperparameters between this tuning job and parent 'first'",
+        ),
+        (
+            warm(several("one", "three")),
+            parent(**several("one", "two")),
+            "The training job definition 'three' is not in the parent tuning job 'first', which has 'one', 'two'.",
         ),
         (
             warm(definition(job(), Environment={"A": "1"})),
