@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from batch_service import Batch, started
 
 from kennel.local import daemon
 from local_service import Client, left_of
@@ -59,6 +60,16 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         with impatient():
             state = daemon.start(runs)
         yield Client(state)
+
+
+@pytest.fixture(scope="session")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Batch]:
+    """A service for batch transforms that many tests share, with a model called `model`."""
+    with quiet_runs(tmp_path_factory.mktemp("batch").resolve()) as runs:
+        with impatient():
+            batch = started(runs)
+        batch.model("model", MINE="the model's")
+        yield batch
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 /aws/sagemaker/TrainingJobs        streams <job>/algo-1-<when it was created>
 /aws/sagemaker/Endpoints/<name>    streams <variant>/local-<number of its server>
+/aws/sagemaker/TransformJobs       streams <job>/<instance>-<when it was created>, and the same with /data-log
 """
 
+import hashlib
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,9 +17,11 @@ from kennel.local.listing import page_of
 from kennel.local.log_file import LogEvent, read_events
 from kennel.local.settings import ACCOUNT, REGION, Layout
 from kennel.local.store import Store
+from kennel.local.transform_run import data_log, work_folder
 from kennel.local.validation import Json, Operation
 
 TRAINING_GROUP: Final = "/aws/sagemaker/TrainingJobs"
+TRANSFORM_GROUP: Final = "/aws/sagemaker/TransformJobs"
 ENDPOINT_GROUPS: Final = "/aws/sagemaker/Endpoints/"
 _PAGE: Final = 10_000
 
@@ -34,9 +38,10 @@ class Stream:
 class Logs:
     """The log groups of a runs folder. Read-only: CloudWatch's writing calls are not answered."""
 
-    def __init__(self, layout: Layout, jobs: Store, endpoints: Store) -> None:
+    def __init__(self, layout: Layout, jobs: Store, transforms: Store, *, endpoints: Store) -> None:
         self._layout = layout
         self._jobs = jobs
+        self._transforms = transforms
         self._endpoints = endpoints
 
     def operations(self) -> dict[str, Operation]:
@@ -51,6 +56,7 @@ class Logs:
     def describe_groups(self, request: Json) -> Json:
         prefix = request.get("logGroupNamePrefix", "")
         names = [TRAINING_GROUP] if self._jobs.all() else []
+        names += [TRANSFORM_GROUP] if self._transforms.all() else []
         names += [ENDPOINT_GROUPS + each.description["EndpointName"] for each in self._endpoints.all()]
         groups = [{"logGroupName": name, "arn": _arn(name)} for name in sorted(names) if name.startswith(prefix)]
         return _page(request, groups, key="logGroups", limit=50)
@@ -106,6 +112,8 @@ class Logs:
         """The streams of a group. Raises ApiError for a group that is not there."""
         if group == TRAINING_GROUP and self._jobs.all():
             return list(self._training_streams())
+        if group == TRANSFORM_GROUP and self._transforms.all():
+            return list(self._transform_streams())
         name = group.removeprefix(ENDPOINT_GROUPS)
         record = self._endpoints.get(name) if group.startswith(ENDPOINT_GROUPS) else None
         if record is None:
@@ -122,6 +130,15 @@ class Logs:
             log = self._layout.job_dir(name) / "log.txt"
             if log.exists():
                 yield Stream(f"{name}/algo-1-{int(created)}", log, int(created * 1000))
+
+    def _transform_streams(self) -> Iterator[Stream]:
+        for record in self._transforms.all():
+            name, created = record.description["TransformJobName"], record.description["CreationTime"]
+            folder = work_folder(self._layout, name)
+            instance = hashlib.sha256(name.encode()).hexdigest()[:17]  # as long as EC2's
+            for log, suffix in ((folder / "log.txt", ""), (data_log(folder), "/data-log")):
+                if log.exists():
+                    yield Stream(f"{name}/i-{instance}-{int(created)}{suffix}", log, int(created * 1000))
 
     def _stream(self, group: str, name: str) -> Stream:
         for stream in self._streams(group):

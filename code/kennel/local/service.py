@@ -91,7 +91,7 @@ class Service:
         self.transforms = TransformJobs(machine, self.models)
         self.operations = {
             "sagemaker": self._operations(),
-            "logs": Logs(layout, self.jobs.store, self.endpoints.store).operations(),
+            "logs": Logs(layout, self.jobs.store, self.transforms.store, endpoints=self.endpoints.store).operations(),
         }
         self._json = {name: JsonService(name, operations) for name, operations in self.operations.items()}
         self._runtime = Runtime(self.endpoints, limit_s=settings.invoke_limit_s)
@@ -119,6 +119,7 @@ class Service:
         self.jobs.stop_all()
         for other in others:
             other.join()
+        self.tuning.join_all()
 
     def kill(self) -> None:
         """Ends jobs and servers now, while `stop` waits for them."""

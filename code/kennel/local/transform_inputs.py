@@ -1,4 +1,4 @@
-"""What a batch transform reads: the objects below a prefix, those of a manifest, or one; from the local S3 or the disk."""
+"""What a batch transform reads: the objects below a prefix, those of a manifest, or one; in the local S3 or on disk."""
 
 import gzip
 import json

@@ -74,7 +74,7 @@ def too_large(split_type: str, number: int, limit_bytes: int) -> RecordFault:
     what = "The object" if split_type == "None" else f"{'Line' if split_type == 'Line' else 'Record'} {number}"
     remedy = "raise MaxPayloadInMB" + (", or split it (SplitType)" if split_type == "None" else "")
     return RecordFault(
-        f"Too much data for max payload size. {what} has more than {limit_bytes / MB:g} MB: {remedy}, or make it smaller."
+        f"Too much data for max payload size. {what} has more than {limit_bytes / MB:g} MB: {remedy}, or shrink it."
     )
 
 
