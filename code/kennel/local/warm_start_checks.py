@@ -37,10 +37,10 @@ def check_warm_start(request: Json, *, find_parent: Callable[[str], Json | None]
     config = request["WarmStartConfig"]
     parents = _parents(request["HyperParameterTuningJobName"], config, find_parent)
     for name, parent in parents.items():
-        for new, old in _pairs(request, name, parent):
-            _check_parent(new, old, name)
-            if config["WarmStartType"] == "IdenticalDataAndAlgorithm":
-                _check_identical(new, old, name)
+        new, old = _only(request), _only(parent)
+        _check_parent(new, old, name)
+        if config["WarmStartType"] == "IdenticalDataAndAlgorithm":
+            _check_identical(new, old, name)
     _check_count(request, list(parents.values()))
 
 
@@ -67,18 +67,15 @@ def _parents(child: str, config: Json, find_parent: Callable[[str], Json | None]
     return parents
 
 
-def _pairs(request: Json, name: str, parent: Json) -> list[tuple[Searched, Searched]]:
-    """Each definition with the one of the parent that it goes on from."""
-    new, old = definitions(request), {each.name: each for each in definitions(parent)}
-    if len(new) == len(old) == 1:
-        return [(new[0], next(iter(old.values())))]
-    for each in new:
-        if each.name not in old:
-            raise invalid(
-                f"The training job definition '{each.name}' is not in the parent tuning job '{name}', which has "
-                f"{', '.join(repr(other) for other in old)}. Keep the names of the definitions."
-            )
-    return [(each, old[each.name]) for each in new]
+def _only(job: Json) -> Searched:
+    """The definition of a tuning job that has one. As on AWS, others have no part in warm starts."""
+    found = definitions(job)
+    if len(found) > 1:
+        raise invalid(
+            f"Warm start is not supported for tuning jobs with several training job definitions, and "
+            f"'{job['HyperParameterTuningJobName']}' has {len(found)}. Use TrainingJobDefinition, in the parents too."
+        )
+    return found[0]
 
 
 def _check_parent(new: Searched, old: Searched, name: str) -> None:
