@@ -10,6 +10,7 @@ kills. `train.py` installs the request before it imports torch:
 """
 
 import signal
+from collections.abc import Callable
 from types import FrameType
 
 
@@ -31,10 +32,16 @@ class StopRequest:
     def is_made(self) -> bool:
         return self.signum is not None
 
-    def install(self) -> None:
-        """From now on SIGTERM and SIGINT only make the request."""
+    def install(self, tell: Callable[[int], None] | None = None) -> None:
+        """From now on SIGTERM and SIGINT only make the request, and are told to `tell`, if it is given."""
+
+        def handle(signum: int, _frame: FrameType | None) -> None:
+            self.make(signum)
+            if tell:
+                tell(signum)
+
         for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, self.make)
+            signal.signal(signum, handle)
 
     def make(self, signum: int, _frame: FrameType | None = None) -> None:
         """A signal handler; tests call it."""

@@ -35,6 +35,7 @@ from kennel.paths import ml_paths
 from kennel.stand_in import STANDS_IN_FOR, stand_in_note
 from kennel.training.failure import report_failure
 from kennel.training.hosts import MASTER_PORT, Cluster, free_port, hosts_timeout_s, process_count, wait_for_hosts
+from kennel.training.library_settings import LIBRARY_SETTINGS
 from kennel.training.output_tail import OutputTail, script_failure
 from kennel.training.user_script import UserScript, choose_program, command_of, kind_of, prepare_script
 
@@ -43,16 +44,6 @@ logger = logging.getLogger(__name__)
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGINT)
 _SHELLS: Final = ("sh", "bash", "dash", "zsh", "ksh")
 _STOPPED: Final = tuple(128 + signum for signum in _FORWARDED)
-# What the script starts with, unless the job says otherwise; the last three must be there before it starts.
-# glibc gives large tensors back to the kernel at every step and takes them again, and threads that wait for each other
-# take the cores from those that decode. Measured on 2 busy cores, features of a ResNet-18: 0.057 s of CPU an image with
-# the three, 0.089 s without.
-_ENVIRONMENT: Final = {
-    "PYTHONUNBUFFERED": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(4 * 2**30),
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
 # Without it cuBLAS may choose another algorithm for the same product each time, and a continued training ends with
 # other weights; it is read when CUDA starts.
 _GPU_ENVIRONMENT: Final = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
@@ -146,7 +137,7 @@ def main() -> None:
     ml_paths().failure_file.unlink(missing_ok=True)  # a restart's: this run has not failed yet
     if image := os.environ.get(STANDS_IN_FOR):
         print(stand_in_note(image), flush=True)
-    for name, value in _ENVIRONMENT.items():
+    for name, value in LIBRARY_SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         run = _prepared(script)
