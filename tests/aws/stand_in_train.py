@@ -3,10 +3,13 @@
 steps, step-s: how many metric lines, and how far apart. fail: the failure file's text. exit: the exit status.
 fail-host: only this one fails, and at once.
 on-sigterm: save (default) | ignore. family: start processes that try to escape. size: bytes of the model.
+objective: print a made-up objective that falls from step to step, and is lowest for lr 0.01 and batch 32.
+fail-above: fail if lr is.
 look: print as JSON what the program sees. root: do what only root may.
 """
 
 import json
+import math
 import os
 import signal
 import socket
@@ -88,6 +91,16 @@ def be_root() -> None:
     (secret / "kept.txt").chmod(0o600)
 
 
+def plain(name: str, default: str) -> float:
+    """A hyperparameter as a number, in whichever quoting."""
+    return float(ORDERS.get(name, default).strip('"'))
+
+
+def objective(step: int) -> float:
+    valley = (math.log10(plain("lr", "0.01")) + 2) ** 2 + abs(math.log2(plain("batch", "32")) - 5) / 10
+    return valley + 1 / (step + 1)
+
+
 def start_family() -> None:
     subprocess.Popen(["sleep", "300"])
     subprocess.Popen(["sh", "-c", "setsid sleep 300 & exit"])
@@ -102,13 +115,17 @@ def main() -> None:
         print(f"seen={json.dumps(look())}", flush=True)
     if "root" in ORDERS:
         be_root()
+    if "fail-above" in ORDERS and plain("lr", "0") > plain("fail-above", "0"):
+        (BASE / "output" / "failure").write_text(f"lr {ORDERS['lr']} is too high")
+        sys.exit(1)
     first = int(CHECKPOINT.read_text()) + 1 if CHECKPOINT.exists() else 0
     if ORDERS.get("fail-host") == socket.gethostname():
         time.sleep(1)  # until the others have begun
         (BASE / "output" / "failure").write_text(ORDERS["fail"])
         sys.exit(int(ORDERS["exit"]))
-    for step in range(first, int(ORDERS.get("steps", 3))):
-        print(f"step={step} loss={1 / (step + 1):.4f}", flush=True)
+    for step in range(first, int(ORDERS.get("steps", "3").strip('"'))):
+        found = f" objective={objective(step):.6f}" if "objective" in ORDERS else ""
+        print(f"step={step} loss={1 / (step + 1):.4f}{found}", flush=True)
         save_checkpoint(step)
         time.sleep(float(ORDERS.get("step-s", 0)))
     if "fail" in ORDERS and "fail-host" not in ORDERS:
