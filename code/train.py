@@ -15,19 +15,19 @@ from kennel.orphans import die_with_parent
 from kennel.paths import ml_paths
 from kennel.training.failure import report_failure
 from kennel.training.stopping import Stopped, StopRequest
-from kennel.training.warm_start import train_elsewhere
+from kennel.training.nursery import train_elsewhere
 
 
-def main(argv: Sequence[str], *, is_warm: bool = False) -> int:
+def main(argv: Sequence[str], *, is_forked: bool = False) -> int:
     """The exit status: 0, 128 + the signal that stopped it, or 1 to 4 for a failure.
 
-    is_warm: this process was forked from one that has imported everything (kennel.training.warm_start).
+    is_forked: this process was forked from one that has imported everything (kennel.training.nursery).
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun puts each rank out of its own process group
         die_with_parent(os.getppid())
     stop = StopRequest()
     stop.install()  # before torch is imported: that takes seconds, in which a signal may come
-    if not is_warm and (status := train_elsewhere(argv, stop)) is not None:
+    if not is_forked and (status := train_elsewhere(argv, stop)) is not None:
         return status
     paths = ml_paths()
     try:

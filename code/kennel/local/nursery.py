@@ -1,11 +1,11 @@
 """The process that a tuning job's trainings are forked from, so that none of them has to import torch again.
 
-    warm = WarmStart(tuning_request, machine)
-    warm.start()         # before the first trial; trials that come while it imports wait for that
-    warm.stop()          # after the last one
+    nursery = Nursery(tuning_request, machine)
+    nursery.start()         # before the first trial; trials that come while it imports wait for that
+    nursery.stop()          # after the last one
 
 It listens in the folder that the trials share (KENNEL_SHARED_DIR) and is a program like others: under a guard, named
-after its tuning job, its output in runs/<tuning job>/warm.log. Should it end, trainings import by themselves.
+after its tuning job, its output in runs/<tuning job>/nursery.log. Should it end, trainings import by themselves.
 """
 
 import sys
@@ -17,11 +17,11 @@ from kennel.local.processes import Program, RunningProgram
 from kennel.local.settings import Settings
 from kennel.local.validation import Json
 
-_MODULE: Final = "kennel.training.warm_start"
+_MODULE: Final = "kennel.training.nursery"
 _SCRIPT: Final = "sagemaker_program"
 
 
-class WarmStart:
+class Nursery:
     """One tuning job's. Does nothing for trials that run in containers, run somebody's script, or are one alone."""
 
     def __init__(self, request: Json, machine: Machine) -> None:
@@ -63,6 +63,6 @@ class WarmStart:
             command=(sys.executable, "-P", "-m", _MODULE, str(folder)),
             environ=program_environ(self._machine, image={}, user=user, platform={}),
             cwd=folder,
-            log=layout.job_dir(self._name) / "warm.log",
+            log=layout.job_dir(self._name) / "nursery.log",
             grace_s=settings.stop_grace_s,
         )

@@ -1,14 +1,14 @@
 """Trainings that start without importing anything: forked from a process that has imported all they need.
 
-    python -P -m kennel.training.warm_start FOLDER      # listens on FOLDER/warm.sock, until SIGTERM
+    python -P -m kennel.training.nursery FOLDER      # listens on FOLDER/nursery.sock, until SIGTERM
 
 torch and torchvision take 3 to 5 s of CPU to import: more than training a head on shared features does. So the local
-SageMaker starts one such process for a tuning job, and `train.py` asks at KENNEL_SHARED_DIR/warm.sock whether there is
+SageMaker starts one such process for a tuning job, and `train.py` asks at KENNEL_SHARED_DIR/nursery.sock whether there is
 one. If so it stays behind as its stand-in: passes signals on, and ends as the forked training ends. If not, or if this
 process started with other settings of threads or memory, it imports and trains by itself.
 
 The training has the stand-in's arguments, environment, folder and output, and dies with it.
-Exercise it: pytest tests/contract/test_warm_start.py
+Exercise it: pytest tests/contract/test_training_nursery.py
 """
 
 import array
@@ -31,7 +31,7 @@ from kennel.orphans import die_with_parent
 from kennel.training.library_settings import LIBRARY_SETTINGS
 from kennel.training.stopping import StopRequest
 
-SOCKET: Final = "warm.sock"
+SOCKET: Final = "nursery.sock"
 # kennel.local.machine sets it; the same name there.
 _SHARED_DIR: Final = "KENNEL_SHARED_DIR"
 # What libraries read once, as they are loaded: a training that was told otherwise has to load them itself.
@@ -47,7 +47,7 @@ _ORDER_LIMIT_S: Final = 5.0
 
 
 def train_elsewhere(argv: Sequence[str], stop: StopRequest, environ: Mapping[str, str] = os.environ) -> int | None:
-    """The exit status of the training with these arguments, forked from a warm process; None where there is none.
+    """The exit status of the training with these arguments, forked from a nursery; None where there is none.
 
     stop: its signals are passed on. A training that was killed by a signal ends this process by the same one.
     """
@@ -81,7 +81,7 @@ def _connected(environ: Mapping[str, str]) -> Iterator[socket.socket | None]:
 
 
 def _ask(connection: socket.socket, argv: Sequence[str], environ: Mapping[str, str]) -> bool:
-    """Whether the warm process heard what is to be trained."""
+    """Whether the nursery heard what is to be trained."""
     order = {"argv": list(argv), "environ": dict(environ), "cwd": os.getcwd()}
     descriptors = array.array("i", [1, 2])
     content = json.dumps(order).encode() + b"\n"
@@ -99,7 +99,7 @@ def _tell(connection: socket.socket, signum: int) -> None:
 
 
 def _status(connection: socket.socket) -> int | None:
-    """What the warm process says of the training's end; None if it ended itself."""
+    """What the nursery says of the training's end; None if it ended itself."""
     received = b""
     while not received.endswith(b"\n"):
         try:
@@ -119,10 +119,10 @@ def _die(signum: int) -> NoReturn:
     os._exit(128 + signum)  # of a signal that ends nobody
 
 
-# --- The warm process ---------------------------------------------------------------------------------------------
+# --- The nursery ---------------------------------------------------------------------------------------------
 
 
-class WarmProcess:
+class Nursery:
     """Forks a training for everybody who asks, until SIGTERM comes and the last of them has ended. One thread."""
 
     def __init__(self, folder: Path) -> None:
@@ -193,7 +193,7 @@ class WarmProcess:
             _take_the_place(order, descriptors)
             threading.Thread(target=_heed, args=(connection,), daemon=True).start()
             train = importlib.import_module("train")
-            status = train.main(order["argv"], is_warm=True)
+            status = train.main(order["argv"], is_forked=True)
             sys.stdout.flush()
         except BaseException:  # a fault of ours: nobody else would say it
             traceback.print_exc()
@@ -201,7 +201,7 @@ class WarmProcess:
             os._exit(status)
 
     def _let_go(self) -> None:
-        """Closes, in a forked process, what is the warm process's own."""
+        """Closes, in a forked process, what is the nursery's own."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self.selector.close()
@@ -272,17 +272,17 @@ def _short(folder: Path) -> Iterator[str]:
 
 def main(folder: Path) -> NoReturn:
     """Imports, then serves. Nothing is computed here: a library's threads do not survive a fork."""
-    warm = WarmProcess(folder)
+    nursery = Nursery(folder)
     for module in ("kennel.training.job", "train"):
         importlib.import_module(module)
     gc.collect()
     gc.freeze()  # what was imported stays shared: no collection will touch it
-    warm.run()
+    nursery.run()
     os._exit(0)  # libraries that are taken down complain of what gc.freeze kept
 
 
 if __name__ == "__main__":
     if not LIBRARY_SETTINGS.keys() <= os.environ.keys():  # as the toolkit does it; they are read at a program's start
         os.environ.update({**LIBRARY_SETTINGS, **os.environ})
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "kennel.training.warm_start", *sys.argv[1:]])  # noqa: S606  itself
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "kennel.training.nursery", *sys.argv[1:]])  # noqa: S606  itself
     main(Path(sys.argv[1]))
