@@ -14,8 +14,8 @@ from kennel.hyperparameters import resolve_hyperparameters
 from kennel.orphans import die_with_parent
 from kennel.paths import ml_paths
 from kennel.training.failure import report_failure
-from kennel.training.stopping import Stopped, StopRequest
 from kennel.training.nursery import train_elsewhere
+from kennel.training.stopping import Stopped, StopRequest
 
 
 def main(argv: Sequence[str], *, is_forked: bool = False) -> int:

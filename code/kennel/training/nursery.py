@@ -3,9 +3,9 @@
     python -P -m kennel.training.nursery FOLDER      # listens on FOLDER/nursery.sock, until SIGTERM
 
 torch and torchvision take 3 to 5 s of CPU to import: more than training a head on shared features does. So the local
-SageMaker starts one such process for a tuning job, and `train.py` asks at KENNEL_SHARED_DIR/nursery.sock whether there is
-one. If so it stays behind as its stand-in: passes signals on, and ends as the forked training ends. If not, or if this
-process started with other settings of threads or memory, it imports and trains by itself.
+SageMaker starts one such process for a tuning job, and `train.py` asks at KENNEL_SHARED_DIR/nursery.sock whether there
+is one. If so it stays behind as its stand-in: passes signals on, and ends as the forked training ends. If not, or if
+this process started with other settings of threads or memory, it imports and trains by itself.
 
 The training has the stand-in's arguments, environment, folder and output, and dies with it.
 Exercise it: pytest tests/contract/test_training_nursery.py
