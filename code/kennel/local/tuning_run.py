@@ -14,6 +14,7 @@ from typing import Final
 
 from kennel.local.faults import ApiError
 from kennel.local.machine import Machine
+from kennel.local.nursery import Nursery
 from kennel.local.store import Store, now
 from kennel.local.training_jobs import TrainingJobs
 from kennel.local.tuning_completion import Completion
@@ -50,6 +51,7 @@ class TuningRun:
         self._request = request
         self._config: Json = request["HyperParameterTuningJobConfig"]
         self._shared = machine.layout.shared_dir(self.name)
+        self._nursery = Nursery(request, machine)
         self._jobs = jobs
         self._store = store
         self._progress = Progress(request, machine.layout, jobs.store)
@@ -91,6 +93,7 @@ class TuningRun:
     def _live(self) -> None:
         try:
             self._progress.open(self._parents)
+            self._nursery.start()
             end = self._search()
         except ApiError as error:
             end = self._abandon(f"ClientError: a training job could not be started: {error.message}")
@@ -167,6 +170,7 @@ class TuningRun:
     def _finish(self, end: SearchEnd) -> None:
         with self._lock:  # from here on it is too late to stop it
             self._stop = self._stop or end
+        self._nursery.stop()
         shutil.rmtree(self._shared, ignore_errors=True)
         own = self._progress.own
         if end.status == "Completed" and not any(trial.objective_status == "Succeeded" for trial in own):
