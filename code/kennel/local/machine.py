@@ -63,8 +63,8 @@ def training_environ(machine: Machine, request: Json, *, base: Path, job_arn: st
 
 
 def _tuning_environ(machine: Machine, request: Json) -> dict[str, str]:
-    """Where the trials of a tuning job leave what the others need not compute again."""
-    if "TuningJobArn" not in request:
+    """Where the trials of a tuning job leave what others need not compute again; the job's own word on it counts."""
+    if "TuningJobArn" not in request or SHARED_DIR in request.get("Environment", {}):
         return {}
     return {SHARED_DIR: str(machine.layout.shared_dir(request["TuningJobArn"].rpartition("/")[2]))}
 
@@ -80,6 +80,7 @@ def _debugger_environ(request: Json, base: Path) -> dict[str, str]:
         "DebugHookConfig": ("SMDEBUG_CONFIG_FILE_PATH", "debughookconfig.json"),
         "ProfilerConfig": ("SMPROFILER_CONFIG_PATH", "profilerconfig.json"),
         "TensorBoardOutputConfig": ("TENSORBOARD_CONFIG_FILE_PATH", "tensorboardoutputconfig.json"),
+        "CheckpointConfig": ("CHECKPOINT_CONFIG_FILE_PATH", "checkpointconfig.json"),
     }
     config = base / "input" / "config"
     return {variable: str(config / file) for member, (variable, file) in files.items() if member in request}

@@ -11,7 +11,7 @@ after its tuning job, its output in runs/<tuning job>/nursery.log. Should it end
 import sys
 from typing import Final
 
-from kennel.local.machine import Machine, program_environ
+from kennel.local.machine import SHARED_DIR, Machine, program_environ
 from kennel.local.places import DOCKER, runs_on
 from kennel.local.processes import Program, RunningProgram
 from kennel.local.settings import Settings
@@ -22,7 +22,7 @@ _SCRIPT: Final = "sagemaker_program"
 
 
 class Nursery:
-    """One tuning job's. Does nothing for trials that run in containers, run somebody's script, or are one alone."""
+    """One tuning job's. Idle for trials that run in containers, run somebody's script, share nothing, or are one."""
 
     def __init__(self, request: Json, machine: Machine) -> None:
         """request: CreateHyperParameterTuningJob's."""
@@ -44,8 +44,12 @@ class Nursery:
 
     def _is_of_use(self) -> bool:
         limits = self._request["HyperParameterTuningJobConfig"]["ResourceLimits"]
-        scripts = [each for each in self._definitions if _SCRIPT in each.get("StaticHyperParameters", {})]
-        is_ours = self._machine.settings.train_command == Settings().train_command and not scripts
+        others = [
+            each
+            for each in self._definitions
+            if _SCRIPT in each.get("StaticHyperParameters", {}) or SHARED_DIR in each.get("Environment", {})
+        ]
+        is_ours = self._machine.settings.train_command == Settings().train_command and not others
         return is_ours and runs_on(self._request) != DOCKER and limits.get("MaxNumberOfTrainingJobs") != 1
 
     @property
