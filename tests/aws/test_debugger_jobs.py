@@ -262,8 +262,8 @@ REFUSED = [
         "'save_steps' of collection 'losses' has value '1,b'",
     ),
     (
-        {"DebugHookConfig": {**HOOK, "CollectionConfigurations": [{"CollectionName": "a"}, {"CollectionName": "a"}]}},
-        "has 'a' 2 times",
+        {"DebugHookConfig": {**HOOK, "CollectionConfigurations": [{"CollectionParameters": {"save_interval": "5"}}]}},
+        "has an entry without CollectionName",
     ),
     ({"DebugHookConfig": HOOK, "DebugRuleConfigurations": [rule("a"), rule("a")]}, "Duplicate RuleConfigurationName"),
     ({"DebugHookConfig": HOOK, "DebugRuleConfigurations": [rule("../a")]}, "a folder is named after it"),

@@ -113,11 +113,9 @@ def _check_hook(hook: Json) -> None:
         )
     _check_parameters("DebugHookConfig.HookParameters", hook.get("HookParameters", {}))
     collections = hook.get("CollectionConfigurations", [])
-    for name, count in Counter(each.get("CollectionName", "") for each in collections).items():
-        if not name or count > 1:
-            what = f"has '{name}' {count} times" if name else "has an entry without CollectionName"
-            raise invalid(f"DebugHookConfig.CollectionConfigurations {what}. Give each collection once, by its name.")
-    for each in collections:
+    for each in collections:  # the SDK adds those of the rules to the hook's own: of two with one name the last counts
+        if not each.get("CollectionName"):
+            raise invalid("DebugHookConfig.CollectionConfigurations has an entry without CollectionName. Give it one.")
         _check_parameters(f"collection '{each['CollectionName']}'", each.get("CollectionParameters", {}))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import kennel
 from kennel.local.faults import invalid
 from kennel.local.json_file import write_json
+from kennel.local.places import DOCKER, runs_on
 from kennel.local.source import bring_source, source_of
 from kennel.local.storage import LocalS3, read_address
 from kennel.local.validation import Json
@@ -107,7 +108,7 @@ def _configuration(request: Json, view: View) -> dict[str, Any]:
         board = request["TensorBoardOutputConfig"]
         files["tensorboardoutputconfig"] = {**board, "LocalPath": _local_path(view, board, "output/tensorboard")}
     if is_profiled(request):
-        files[_PROFILER_CONFIG] = _profiler_config(request)
+        files[_PROFILER_CONFIG] = _profiler_config(request, view.base)
     return files
 
 
@@ -117,14 +118,26 @@ def is_profiled(request: Json) -> bool:
     return config is not None and not config.get("DisableProfiler", False)
 
 
-def write_profiler_config(folder: Path, request: Json) -> None:
-    """Writes input/config's file of the profiler anew, in a running job."""
+def seen_base(ml: MlPaths, request: Json) -> PurePosixPath:
+    """What a job's program takes for /opt/ml: in a container that, as a process the folder on this machine."""
+    return _OPT_ML if runs_on(request) == DOCKER else PurePosixPath(ml.base)
+
+
+def write_profiler_config(folder: Path, request: Json, base: PurePosixPath) -> None:
+    """Writes input/config's file of the profiler anew, in a running job whose program sees `base` as /opt/ml."""
     if folder.is_dir() and "ProfilerConfig" in request:
-        write_json(folder / f"{_PROFILER_CONFIG}.json", _profiler_config(request))
+        write_json(folder / f"{_PROFILER_CONFIG}.json", _profiler_config(request, base))
 
 
-def _profiler_config(request: Json) -> Json:
-    return {"ProfilingIntervalInMilliseconds": 500, "ProfilingParameters": {}, **request["ProfilerConfig"]}
+def _profiler_config(request: Json, base: PurePosixPath) -> Json:
+    """With the folder smdebug's profiler writes to; a script's own hook would otherwise write to /opt/ml."""
+    config = {"ProfilingIntervalInMilliseconds": 500, "ProfilingParameters": {}, **request["ProfilerConfig"]}
+    parameters = config["ProfilingParameters"] or {}
+    if not parameters or base == _OPT_ML:
+        return config
+    path = PurePosixPath(parameters.get("LocalPath", _OPT_ML / "output" / "profiler"))
+    here = base / path.relative_to(_OPT_ML) if path.is_relative_to(_OPT_ML) else path
+    return {**config, "ProfilingParameters": {**parameters, "LocalPath": str(here)}}
 
 
 def checkpoint_path(request: Json) -> str:

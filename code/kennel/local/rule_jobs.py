@@ -28,7 +28,7 @@ from kennel.local.growing_output import GrowingOutput
 from kennel.local.json_file import write_json
 from kennel.local.log_file import tail
 from kennel.local.machine import Machine, program_environ
-from kennel.local.ml_folder import is_profiled, write_profiler_config
+from kennel.local.ml_folder import is_profiled, seen_base, write_profiler_config
 from kennel.local.processes import Program, RunningProgram
 from kennel.local.rule_statuses import RuleStatuses, name_of
 from kennel.local.runners import training_owner
@@ -121,7 +121,9 @@ class RuleJobs:
         with self._lock:
             before = self._description
             self._store.update(self._name, changes)
-            write_profiler_config(self._layout.ml.input_config_dir, self._description)
+            record = self._store.get(self._name)
+            base = seen_base(self._layout.ml, record.request if record else {})
+            write_profiler_config(self._layout.ml.input_config_dir, self._description, base)
             if self._has_ended:
                 new = changes.get("ProfilerRuleConfigurations", [])
                 self._statuses.give_up(new, "Stopped", "The training had ended")

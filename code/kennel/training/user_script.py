@@ -104,7 +104,7 @@ def command_of(program: str, arguments: list[str]) -> list[str]:
 def _fetch(uri: str, code_dir: Path) -> None:
     """Fills the code folder, unless the platform has: the local SageMaker does, AWS does not."""
     if code_dir.is_dir() and any(code_dir.iterdir()):
-        print(f"The source is in {code_dir} already; {uri} is not fetched.", flush=True)
+        print(f"The source is in {code_dir}: {uri}", flush=True)
         return
     try:
         files.download_and_extract(uri.removeprefix("file://"), str(code_dir))
