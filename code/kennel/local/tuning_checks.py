@@ -56,11 +56,22 @@ def _check_shape(request: Json) -> None:
     for content in definition_contents(request):
         _check_in_one_place(config, content, ("HyperParameterTuningJobObjective", "TuningObjective"))
         _check_in_one_place(config, content, ("ParameterRanges", "HyperParameterRanges"))
-        if "HyperParameterTuningResourceConfig" in content:
-            raise invalid(
-                "HyperParameterTuningResourceConfig is not supported by the local SageMaker, where every trial runs on "
-                "this machine. Give ResourceConfig with one InstanceType and InstanceCount."
-            )
+        _check_resources(content)
+
+
+def _check_resources(content: Json) -> None:
+    if ("ResourceConfig" in content) == ("HyperParameterTuningResourceConfig" in content):
+        raise invalid(
+            "You must specify either ResourceConfig or HyperParameterTuningResourceConfig in the training job "
+            "definition, and not both."
+        )
+    given = content.get("HyperParameterTuningResourceConfig", {})
+    twice = [each for each in ("InstanceType", "InstanceCount", "VolumeSizeInGB") if each in given]
+    if "InstanceConfigs" in given and twice:
+        raise invalid(
+            f"HyperParameterTuningResourceConfig has both InstanceConfigs and {twice[0]}. Keep InstanceConfigs, or "
+            "InstanceType, InstanceCount and VolumeSizeInGB."
+        )
 
 
 def _check_in_one_place(config: Json, definition: Json, names: tuple[str, str]) -> None:

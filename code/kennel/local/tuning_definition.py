@@ -42,3 +42,17 @@ def definitions(job: Json) -> tuple[Searched, ...]:
 def definition_contents(job: Json) -> list[Json]:
     """The definitions as they were given, from either member."""
     return [job["TrainingJobDefinition"]] if "TrainingJobDefinition" in job else list(job["TrainingJobDefinitions"])
+
+
+def resource_config(content: Json) -> Json:
+    """A definition's ResourceConfig, from HyperParameterTuningResourceConfig where that was given, as the SDK v2 does.
+
+    Of several InstanceConfigs the first: all of them are this machine.
+    """
+    if "HyperParameterTuningResourceConfig" not in content:
+        return dict(content.get("ResourceConfig", {}))
+    given = content["HyperParameterTuningResourceConfig"]
+    instance = given["InstanceConfigs"][0] if "InstanceConfigs" in given else given
+    members = ("InstanceType", "InstanceCount", "VolumeSizeInGB")
+    keys = {"VolumeKmsKeyId": given["VolumeKmsKeyId"]} if "VolumeKmsKeyId" in given else {}
+    return {**{member: instance[member] for member in members if member in instance}, **keys}

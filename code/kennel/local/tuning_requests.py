@@ -9,6 +9,7 @@ from typing import Any, Final
 from kennel.local.settings import arn
 from kennel.local.store import now
 from kennel.local.tuning_checks import OBJECTIVE_HYPERPARAMETER, hyperband_resources
+from kennel.local.tuning_definition import resource_config
 from kennel.local.tuning_ranges import Range, read_ranges
 from kennel.local.tuning_search import Plan
 from kennel.local.tuning_trials import objective_counters, status_counters
@@ -25,7 +26,6 @@ _TAKEN_OVER: Final = (
     "InputDataConfig",
     "VpcConfig",
     "OutputDataConfig",
-    "ResourceConfig",
     "StoppingCondition",
     "EnableNetworkIsolation",
     "EnableInterContainerTrafficEncryption",
@@ -79,6 +79,7 @@ def trial_request(request: Json, definition: Definition, name: str, parameters: 
     A trial's checkpoints are in a folder of its own: in a common one, each would go on from another's.
     """
     taken: Json = {key: definition.content[key] for key in _TAKEN_OVER if key in definition.content}
+    taken["ResourceConfig"] = resource_config(definition.content)
     if "CheckpointConfig" in taken:
         config = taken["CheckpointConfig"]
         taken["CheckpointConfig"] = {**config, "S3Uri": f"{config['S3Uri'].rstrip('/')}/{name}"}
@@ -175,6 +176,7 @@ def _shown(content: Json, objective: Any) -> Json:  # noqa: ANN401  JSON or None
         "EnableInterContainerTrafficEncryption": False,
         "EnableManagedSpotTraining": False,
         **content,
+        "ResourceConfig": resource_config(content),  # the SDK's attach() reads it
         "StaticHyperParameters": {**static, OBJECTIVE_HYPERPARAMETER: objective["MetricName"]},
         **({"HyperParameterRanges": _all_kinds(ranges)} if ranges else {}),
     }

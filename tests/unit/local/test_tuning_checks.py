@@ -8,9 +8,11 @@ import pytest
 
 from kennel.local.faults import ApiError
 from kennel.local.tuning_checks import check_tuning_job, hyperband_resources
+from kennel.local.tuning_definition import resource_config
 
 Json = dict[str, Any]
 LR = {"Name": "lr", "MinValue": "0.001", "MaxValue": "0.1"}
+INSTANCE = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 30}
 GRID = {"CategoricalParameterRanges": [{"Name": "a", "Values": ["1", "2", "3"]}, {"Name": "b", "Values": ["x", "y"]}]}
 
 
@@ -26,6 +28,7 @@ def job(strategy: str = "Random", ranges: Json | None = None, **limits: int) -> 
         },
         "TrainingJobDefinition": {
             "StaticHyperParameters": {"epochs": "5"},
+            "ResourceConfig": INSTANCE,
             "AlgorithmSpecification": {
                 "TrainingImage": "kennel-train",
                 "TrainingInputMode": "File",
@@ -85,6 +88,13 @@ def grids(**limits: int) -> Json:
     return request
 
 
+def resources(given: Json) -> Json:
+    """A request in the form of the SDK v2."""
+    request = definition(job(), HyperParameterTuningResourceConfig=given)
+    del request["TrainingJobDefinition"]["ResourceConfig"]
+    return request
+
+
 def hyperband(**resources: int) -> Json:
     strategy = {"HyperbandStrategyConfig": resources} if resources else {}
     return config(job("Hyperband"), StrategyConfig=strategy)
@@ -118,6 +128,8 @@ def refusal(request: Json, find_parent: Callable[[str], Json | None] = lambda na
             job(),
             StaticHyperParameters={"_tuning_objective_metric": "loss", **{f"s{number}": "1" for number in range(98)}},
         ),
+        resources(INSTANCE),
+        resources({"InstanceConfigs": [INSTANCE, INSTANCE]}),
         several("one"),
         several("one", "two"),
         grids(),
@@ -236,13 +248,26 @@ def test_request_within_the_rules_passes(request_: Json) -> None:
             "You must specify either HyperParameterTuningJobObjective in HyperParameterTuningJobConfig or",
         ),
         (
-            definition(job(), HyperParameterTuningResourceConfig={"InstanceCount": 1}),
-            "HyperParameterTuningResourceConfig is not supported by the local SageMaker",
+            definition(job(), HyperParameterTuningResourceConfig=INSTANCE),
+            "You must specify either ResourceConfig or HyperParameterTuningResourceConfig in the training job",
+        ),
+        (
+            resources({**INSTANCE, "InstanceConfigs": [INSTANCE]}),
+            "HyperParameterTuningResourceConfig has both InstanceConfigs and InstanceType.",
         ),
     ],
 )
 def test_request_outside_the_rules_is_refused(request_: Json, fault: str) -> None:
     assert fault in refusal(request_)
+
+
+@pytest.mark.parametrize(
+    "given", [INSTANCE, {"InstanceConfigs": [INSTANCE, {**INSTANCE, "InstanceType": "ml.c5.large"}]}]
+)
+def test_instance_of_a_training_is_the_first_that_was_asked_for(given: Json) -> None:
+    content = {"HyperParameterTuningResourceConfig": {**given, "VolumeKmsKeyId": "key"}}
+    assert resource_config(content) == {**INSTANCE, "VolumeKmsKeyId": "key"}
+    assert resource_config({"ResourceConfig": INSTANCE}) == INSTANCE
 
 
 def test_resources_of_hyperband_are_given_or_told_by_the_epochs() -> None:
