@@ -13,7 +13,7 @@ otherwise. Unlike with the toolkit a fault is never answered with its traceback:
 
 The script runs as on AWS: its folder comes first on sys.path, the model's folder is the current one, what it prints and
 logs is in the endpoint's log. Exercise it:
-pytest tests/unit/serving/test_script.py, tests/contract/test_script_serving.py
+pytest tests/unit/serving/test_script.py, tests/contract/test_script_serving_contract.py
 """
 
 import importlib
@@ -110,7 +110,7 @@ def load_script(source: SourceDir, model_dir: Path, *, context: object) -> Scrip
     name = source.program.relative_to(source.folder).as_posix() if source.program else "none"
     module = None
     if source.program:
-        _make_way(source, model_dir)
+        _make_way(source, source.program, model_dir)
         module = _imported(source.program, name)
     functions, own = _functions(module, name, is_kennels=has_card(model_dir))
     try:
@@ -127,10 +127,11 @@ def load_script(source: SourceDir, model_dir: Path, *, context: object) -> Scrip
     return Script(name, own, functions, model)
 
 
-def _make_way(source: SourceDir, model_dir: Path) -> None:
+def _make_way(source: SourceDir, program: Path, model_dir: Path) -> None:
     """Makes this process one in which the script finds what it would find on AWS."""
     requirements = source.folder / "requirements.txt"
-    paths = list(dict.fromkeys([str(source.folder), str(source.program.parent)])) if source.program else []
+    # The SDK packs dependencies= into lib/, and says that they are beside the script.
+    paths = list(dict.fromkeys([str(source.folder), str(program.parent), str(source.folder / "lib")]))
     if requirements.is_file():
         packages = Path(tempfile.mkdtemp(prefix="script-")) / "packages"
         print(provide_requirements(requirements, packages, os.environ), file=sys.stderr, flush=True)
@@ -231,6 +232,10 @@ def _remedy(error: BaseException) -> str:
         return (
             " torch.load reads weights alone since 2.6. If you trust the file: weights_only=False in the script's "
             "torch.load, or TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 in the model's environment (env= in the SDK)."
+        )
+    if type(error).__name__ in ("URLError", "ConnectionError", "gaierror"):
+        return (
+            " A server has no network on most machines: pack what it needs into the archive (weights=None, then load)."
         )
     if isinstance(error, OSError) and "/opt/ml" in text and not Path("/opt/ml").exists():
         return " Here /opt/ml stands elsewhere: take the folder that model_fn is given, or run it with --on docker."

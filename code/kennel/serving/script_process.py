@@ -1,6 +1,6 @@
 """A process in which somebody's script runs: its output is in the server's log, and it sees no GPU.
 
-Exercise it: pytest tests/contract/test_script_serving.py
+Exercise it: pytest tests/contract/test_script_serving_contract.py
 """
 
 import logging

@@ -1,0 +1,78 @@
+"""Scripts that others wrote for SageMaker's PyTorch containers serve here, as the SDK packs and deploys them."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from PIL import Image
+
+from kennel.local import daemon
+
+SCRIPTS = Path(__file__).parent / "scripts"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A runs folder whose service runs the real programs; nothing of it is left afterwards."""
+    folder = tmp_path_factory.mktemp("runs").resolve()
+    yield folder
+    daemon.stop(folder)
+    left = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    assert not [command for command in left if str(folder) in command]
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(stream, "JPEG", quality=100)
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(stream.getvalue())
+    return path
+
+
+def run_script(runs: Path, name: str, *arguments: Path) -> dict[str, Any]:
+    """What a plain SageMaker script prints as JSON; it is given the endpoint variables only."""
+    outcome = subprocess.run(
+        [sys.executable, SCRIPTS / name, *arguments],
+        env={**os.environ, **daemon.environment(daemon.ensure(runs))},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
+    answer: dict[str, Any] = json.loads(outcome.stdout.splitlines()[-1])["answer"]
+    return answer
+
+
+def test_pytorch_models_of_the_sdk_answer_by_their_own_scripts(runs: Path, tmp_path: Path, photo: Path) -> None:
+    answers = run_script(runs, "sdk_v2_pytorch_model.py", tmp_path, photo)
+    (row,) = answers["picture"]
+    assert len(row) == 3
+    assert answers["default accept"] == [row]
+    assert answers["initial args"] == [pytest.approx(row, abs=0.02)]  # the same picture, without JPEG between
+    code, message = answers["unsupported"]
+    assert (
+        code == "ModelError" and "input_fn of the script raised Exception: Requested unsupported ContentType" in message
+    )
+    assert "Traceback" not in message
+    expected = [pytest.approx(row, abs=1e-6) for row in answers["expected"]]
+    for name in ("npy", "json", "json to npy", "npy to bytes"):
+        assert answers[name] == expected, name
+    assert [[float(number) for number in row] for row in answers["csv"]] == expected
+
+
+def test_a_projects_script_comes_to_an_endpoint_by_every_road(runs: Path, tmp_path: Path, photo: Path) -> None:
+    answers = run_script(runs, "sdk_v2_pytorch_model_roads.py", tmp_path, photo)
+    reason = answers.pop("faulty")
+    assert "ERROR ScriptError: inference.py: model_fn raised FileNotFoundError: [Errno 2] No such file" in reason
+    assert "net.pth' (inference.py:4)" in reason
+    assert len(answers["estimator"][0]) == 3
+    assert answers == dict.fromkeys(("estimator", "model", "boto3"), answers["estimator"])
