@@ -2,9 +2,7 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,7 @@ from kennel.report.advice import Advice
 from kennel.report.page import look_up, write_report
 from kennel.report.record import read_run
 from made_run import make_run
-from needs import absent
-
-playwright = pytest.importorskip("playwright.sync_api")
+from shown_page import Shown, chromium, column, contrast, open_page
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(event loop|unclosed):ResourceWarning")  # playwright's own
 
@@ -41,25 +37,10 @@ MARKS = {
 }
 
 
-@dataclass
-class Shown:
-    """A page that was opened, and what the browser said meanwhile."""
-
-    page: Any
-    content: dict[str, Any]
-    said: list[str] = field(default_factory=list)
-    requested: list[str] = field(default_factory=list)
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        absent("chromium", "no Chromium is on PATH")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +51,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     advice = [Advice("Stop sooner", f"Use {path}", "less time", [f"as {path} says"], "improvement", "Overfit")]
     write_report(read_run(run), advice, output=run / "report.html")
     return run
-
-
-def open_page(browser: Any, folder: Path, **options: Any) -> Shown:  # noqa: ANN401  playwright's own classes
-    page = browser.new_page(**{"viewport": {"width": 1280, "height": 900}, **options})
-    shown = Shown(page, json.loads((folder / "report.json").read_text()))
-    page.on("console", lambda message: shown.said.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: shown.said.append(str(error)))
-    page.on("request", lambda request: shown.requested.append(request.url))
-    page.goto((folder / "report.html").as_uri())
-    page.wait_for_function("document.documentElement.dataset.charts")
-    return shown
 
 
 @pytest.fixture
@@ -134,18 +104,6 @@ def test_text_stands_out_from_the_paper(browser: Any, folder: Path, scheme: str)
         shown.page.close()
 
 
-def contrast(first: str, second: str) -> float:
-    """WCAG's contrast ratio of two rgb(...) colours."""
-
-    def luminance(colour: str) -> float:
-        parts = [int(each) / 255 for each in re.findall(r"\d+", colour)[:3]]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    low, high = sorted((luminance(first), luminance(second)))
-    return (high + 0.05) / (low + 0.05)
-
-
 def test_every_number_shown_is_report_jsons(shown: Shown) -> None:
     found = shown.page.eval_on_selector_all(
         "data[data-at]", "all => all.map(each => [each.dataset.at, each.value, each.textContent])"
@@ -180,13 +138,6 @@ def test_the_charts_draw_report_jsons_numbers(shown: Shown) -> None:
     assert sum(each["images"] for each in cells) == shown.content["answers"]["images"]
     bins = specs["reliability-test"]["layer"][0]["data"]["values"]
     assert bins == shown.content["calibration"]["splits"]["test"]["bins"]
-
-
-def column(page: Any, table: str, number: int) -> list[str]:  # noqa: ANN401
-    texts: list[str] = page.eval_on_selector_all(
-        f"#{table} tbody tr:not([hidden]) td:nth-child({number})", "all => all.map(each => each.textContent.trim())"
-    )
-    return texts
 
 
 def test_tables_sort_by_clicks(shown: Shown) -> None:

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from kennel.report.advice import Advice
 from kennel.report.charts import make_charts
 from kennel.report.content import build_content
+from kennel.report.drawing import Chart
 from kennel.report.pictures import Key, Thumbnails, make_thumbnails
 from kennel.report.record import RunRecord
 
@@ -51,10 +52,15 @@ def write_report(
     content = build_content(record, advice)
     roots = [data] if data else []
     thumbnails = make_thumbnails(shown_pictures(content), roots, record.channels)
+    write_page(output, content, render(content, thumbnails, json_name=output.with_suffix(".json").name))
+    return content
+
+
+def write_page(output: Path, content: Mapping[str, Any], page: str) -> None:
+    """The page, and its content as JSON beside it. Raises OSError."""
     output.parent.mkdir(parents=True, exist_ok=True)
     _replace(output.with_suffix(".json"), json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
-    _replace(output, render(content, thumbnails, json_name=output.with_suffix(".json").name))
-    return content
+    _replace(output, page)
 
 
 def shown_pictures(content: Mapping[str, Any]) -> Iterator[Key]:
@@ -67,26 +73,35 @@ def shown_pictures(content: Mapping[str, Any]) -> Iterator[Key]:
 
 def render(content: Mapping[str, Any], thumbnails: Thumbnails, *, json_name: str = "report.json") -> str:
     """The page. json_name: of the file with its numbers, beside it."""
-    charts = make_charts(content)
+    sections = list(_SECTIONS)
+    if content["failure"] or content["log_end"]:
+        sections.insert(0, ("failure", "How it ended"))
+    return render_page(
+        "report.html", content, make_charts(content), sections=sections, json_name=json_name, thumbnails=thumbnails
+    )
+
+
+def render_page(
+    template: str,
+    content: Mapping[str, Any],
+    charts: Mapping[str, Chart],
+    **more: Any,  # noqa: ANN401  as jinja2 takes it
+) -> str:
+    """A template's page of a content, with its charts and all that draws them; `more` is the template's own."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.globals["n"] = functools.partial(show_number, content)
     environment.filters.update(_FILTERS)
     environment.tests.update({"loud": _is_loud, "all_loud": lambda rules: all(map(_is_loud, rules))})
-    sections = list(_SECTIONS)
-    if content["failure"] or content["log_end"]:
-        sections.insert(0, ("failure", "How it ended"))
-    return environment.get_template("report.html").render(
+    return environment.get_template(template).render(
         r=content,
         charts=charts,
         specs=_script_json({name: chart.spec for name, chart in charts.items()}),
-        thumbnails=thumbnails,
-        sections=sections,
-        json_name=json_name,
         style=Markup((_TEMPLATES / "style.css").read_text()),  # noqa: S704  a file of ours
         script=Markup((_TEMPLATES / "page.js").read_text()),  # noqa: S704  a file of ours
         vega=_vega(),
+        **more,
     )
 
 

@@ -79,7 +79,7 @@ def read_run(
     Raises UserError where the folder holds no run.
     """
     layout = RunLayout(folder, unpacked)
-    reader = _Reader()
+    reader = Reader()
     job = reader.json(layout.job, {}).get("description") or dict(job or {})
     card = reader.json(layout.model / "model.json", {}) or None
     evaluation = reader.json(layout.results / "evaluation.json", {}) or None
@@ -128,7 +128,7 @@ def channel_folders(folder: Path, job: Mapping[str, Any]) -> dict[str, Path]:
     return found
 
 
-class _Reader:
+class Reader:
     """Reads files that may be missing (nothing is said) or broken (it is said in `problems`)."""
 
     def __init__(self) -> None:
@@ -172,7 +172,7 @@ class _Reader:
             return None
 
 
-def _trial(folder: Path, reader: _Reader) -> "Trial | None":
+def _trial(folder: Path, reader: Reader) -> "Trial | None":
     if not any(folder.glob("collections/*")):
         return None
     from kennel.debug.tensors import open_trial  # smdebug's import takes seconds
@@ -184,7 +184,7 @@ def _trial(folder: Path, reader: _Reader) -> "Trial | None":
         return None
 
 
-def _failure(job: Mapping[str, Any], reader: _Reader, layout: RunLayout) -> str | None:
+def _failure(job: Mapping[str, Any], reader: Reader, layout: RunLayout) -> str | None:
     if job.get("FailureReason"):
         return str(job["FailureReason"])
     return (reader.text(layout.failure) or "").strip() or None
