@@ -212,7 +212,7 @@ class TuningRun:
         if best := self._summaries.best(own):
             changes["BestTrainingJob"] = best
         if self._request.get("WarmStartConfig", {}).get("WarmStartType") == "IdenticalDataAndAlgorithm":
-            if overall := self._summaries.best(self.trials):
+            if overall := self._summaries.best([*self._parents, *own]):
                 changes["OverallBestTrainingJob"] = {"TuningJobName": self.name, **overall}
         return changes
 
