@@ -90,9 +90,10 @@ class TransformRun:
         except Exception as error:  # a fault of ours must end the job, not leave it InProgress for ever
             traceback.print_exc()
             ending = Ending("Failed", f"InternalServerError: {error!r} in the local SageMaker; see its log")
+        ended = now()
         self._server.stop()
         clear(self._folder)
-        self._finish(ending)
+        self._finish(ending, ended)
 
     def _run(self) -> Ending:
         self._store.update(self.name, {"TransformStartTime": now()})
@@ -130,14 +131,15 @@ class TransformRun:
         if self._server.address is not None and (code := self._server.exit_status(0)) is not None:
             raise self._server.died(code)
 
-    def _finish(self, ending: Ending) -> None:
+    def _finish(self, ending: Ending, ended: float) -> None:
+        """ended: when the last output was written; a server takes a while to stop."""
         with self._lock:
             if self._is_stopped.is_set() and not (ending.reason or "").startswith("Internal"):
                 ending = Ending("Stopped")
             if ending.reason:
                 print(f"transform job {self.name}: {ending.reason}", file=sys.stderr, flush=True)
             reason = {"FailureReason": ending.reason[:_REASON]} if ending.reason else {}
-            self._store.update(self.name, {"TransformJobStatus": ending.status, "TransformEndTime": now(), **reason})
+            self._store.update(self.name, {"TransformJobStatus": ending.status, "TransformEndTime": ended, **reason})
 
 
 def work_folder(layout: Layout, name: str) -> Path:
