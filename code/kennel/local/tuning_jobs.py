@@ -27,6 +27,7 @@ from kennel.local.tuning_run import SearchEnd, TuningRun
 from kennel.local.tuning_summaries import Summaries
 from kennel.local.tuning_trials import Trial, read_trials
 from kennel.local.validation import Json, Operation, service_model
+from kennel.local.warm_start_checks import with_parents_metrics
 
 _RUNNING: Final = ("InProgress", "Stopping")
 _KIND: Final = "hyper-parameter-tuning-job"
@@ -96,6 +97,7 @@ class TuningJobs:
     def create(self, request: Json) -> Json:
         name = request["HyperParameterTuningJobName"]
         request = placed(request, self._machine.settings.on)
+        request = with_parents_metrics(request, find_parent=self._find_parent)
         if self.store.get(name):
             raise ApiError(
                 "ResourceInUse",

@@ -44,6 +44,23 @@ def check_warm_start(request: Json, *, find_parent: Callable[[str], Json | None]
     _check_count(request, list(parents.values()))
 
 
+def with_parents_metrics(request: Json, *, find_parent: Callable[[str], Json | None]) -> Json:
+    """The request with the metric definitions of its parent, if it is warm started and has none of its own.
+
+    The SDK's transfer_learning_tuner() and identical_dataset_and_algorithm_tuner() do not copy those of the tuner.
+    """
+    parents = request.get("WarmStartConfig", {}).get("ParentHyperParameterTuningJobs", [])
+    algorithm = request.get("TrainingJobDefinition", {}).get("AlgorithmSpecification", {})
+    if not algorithm or algorithm.get("MetricDefinitions"):
+        return request
+    for each in parents:
+        content = (find_parent(each.get("HyperParameterTuningJobName", "")) or {}).get("TrainingJobDefinition", {})
+        if metrics := content.get("AlgorithmSpecification", {}).get("MetricDefinitions"):
+            changed = {"AlgorithmSpecification": {**algorithm, "MetricDefinitions": metrics}}
+            return {**request, "TrainingJobDefinition": {**request["TrainingJobDefinition"], **changed}}
+    return request
+
+
 def _parents(child: str, config: Json, find_parent: Callable[[str], Json | None]) -> dict[str, Json]:
     """The parents' descriptions by their names."""
     parents: dict[str, Json] = {}

@@ -9,6 +9,7 @@ import pytest
 from kennel.local.faults import ApiError
 from kennel.local.tuning_checks import check_tuning_job, hyperband_resources
 from kennel.local.tuning_definition import resource_config
+from kennel.local.warm_start_checks import with_parents_metrics
 
 Json = dict[str, Any]
 LR = {"Name": "lr", "MinValue": "0.001", "MaxValue": "0.1"}
@@ -387,3 +388,15 @@ def test_warm_start_outside_the_rules_is_refused(
     request_: Json, find_parent: Callable[[str], Json | None], fault: str
 ) -> None:
     assert fault in refusal(request_, find_parent)
+
+
+def test_child_without_metrics_has_those_of_its_first_parent_that_has_some() -> None:
+    """As the SDK makes children: it leaves them out."""
+    child = warm(metrics(), "nobody", "first")
+    expected = FIRST["TrainingJobDefinition"]["AlgorithmSpecification"]["MetricDefinitions"]
+    completed = with_parents_metrics(child, find_parent=parent())
+    assert completed["TrainingJobDefinition"]["AlgorithmSpecification"]["MetricDefinitions"] == expected
+    assert child == warm(metrics(), "nobody", "first")
+    own = warm(metrics(("loss", "l=([0-9.]+)")))
+    assert with_parents_metrics(own, find_parent=parent()) == own
+    assert with_parents_metrics(metrics(), find_parent=parent()) == metrics()
