@@ -62,11 +62,19 @@ def training_environ(machine: Machine, request: Json, *, base: Path, job_arn: st
     )
 
 
-def _tuning_environ(machine: Machine, request: Json) -> dict[str, str]:
-    """Where the trials of a tuning job leave what others need not compute again; the job's own word on it counts."""
+def shared_dir(machine: Machine, request: Json) -> Path | None:
+    """Where the trials of a tuning job leave what others need not compute again; None where nothing is shared.
+
+    The Environment of the job itself may name another folder, or an empty one for none.
+    """
     if "TuningJobArn" not in request or SHARED_DIR in request.get("Environment", {}):
-        return {}
-    return {SHARED_DIR: str(machine.layout.shared_dir(request["TuningJobArn"].rpartition("/")[2]))}
+        return None
+    return machine.layout.shared_dir(request["TuningJobArn"].rpartition("/")[2])
+
+
+def _tuning_environ(machine: Machine, request: Json) -> dict[str, str]:
+    folder = shared_dir(machine, request)
+    return {SHARED_DIR: str(folder)} if folder else {}
 
 
 def _stand_in_environ(image: str) -> dict[str, str]:
