@@ -643,15 +643,17 @@ def test_killed_runner_takes_every_host_and_their_network_along(
     assert not left()
 
 
-def test_sharded_channel_of_several_hosts_is_refused(client: Client, image: str, tmp_path: Path) -> None:
-    source = {
-        "S3DataType": "S3Prefix",
-        "S3Uri": tmp_path.as_uri(),
-        "S3DataDistributionType": "ShardedByS3Key",
-    }
+def test_each_of_several_hosts_sees_its_share_of_a_sharded_channel(client: Client, image: str, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text(name)
+    source = {"S3DataType": "S3Prefix", "S3Uri": tmp_path.as_uri(), "S3DataDistributionType": "ShardedByS3Key"}
     channel = {"ChannelName": "data", "DataSource": {"S3DataSource": source}}
-    message = refused(client, several(image, "sharded", 2, InputDataConfig=[channel]))
-    assert "'ShardedByS3Key' of channel 'data' is not supported here for 2 instances" in message
+    client.sagemaker.create_training_job(
+        **several(image, "sharded", 2, orders={"look": "1"}, InputDataConfig=[channel])
+    )
+    assert client.finished_job("sharded")["TrainingJobStatus"] == "Completed"
+    seen = [json.loads(line.partition("seen=")[2]) for line in log_lines(client, "sharded") if "seen=" in line]
+    assert sorted(sorted(each["channels"]) for each in seen) == [["data/a", "data/c"], ["data/b"]]
 
 
 def test_sdk_trains_and_deploys_by_its_tag(client: Client, image: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from kennel.errors import KennelError
+from kennel.local.channels import bring_items, is_manifest, is_sharded, items_of, share_of
 from kennel.local.container_order import (
     BRIDGE,
     ISOLATED,
@@ -34,7 +35,7 @@ from kennel.local.container_order import (
 from kennel.local.engine import ENGINE_ERRORS, check_image, give_back
 from kennel.local.faults import invalid
 from kennel.local.images import TRAIN_IMAGE, check_is_no_serve_image, check_is_no_train_image, repository
-from kennel.local.machine import Machine
+from kennel.local.machine import SHARED_DIR, Machine, shared_dir
 from kennel.local.ml_folder import View, checkpoint_path, lay_out, link_channel, write_configuration
 from kennel.local.places import tag_value
 from kennel.local.processes import Program
@@ -51,6 +52,8 @@ _USERS: Final = ("caller", "image")
 _OPT_ML: Final = PurePosixPath("/opt/ml")
 _WRITTEN: Final = ("model", "output")
 _HOSTS: Final = "hosts"
+# Where a tuning job's trials find what they share; outside of /opt/ml, which SageMaker says what is in.
+_SHARED: Final = PurePosixPath("/opt/kennel/shared")
 _MOST_HOSTS: Final = 16
 # What the service's environment must not pass on even to docker-py: the service has taken itself away from AWS.
 _NOT_INHERITED: Final = re.compile(r"AWS_|SM_|SAGEMAKER_|KENNEL_|PYTEST_|PYTHONPATH")
@@ -90,9 +93,15 @@ class Containers:
                 bring_source(source, own.code_dir, self.machine.s3)
 
     def bring_channel(self, channel: Json, ml: MlPaths) -> None:
-        """A file:// channel is mounted: here only the place for it is made."""
+        """A file:// channel is mounted: here only its place is made. Of a sharded one each host gets a folder."""
+        hosts = _hosts_of(ml)
+        if is_sharded(channel) and len(hosts) > 1:
+            items = items_of(channel, self.machine.s3)
+            for index, own in enumerate(hosts):
+                bring_items(share_of(items, index, len(hosts)), _shard(own, channel), self.machine.s3)
+            return
         address = read_address(channel["DataSource"]["S3DataSource"]["S3Uri"])
-        if not isinstance(address, Path):
+        if not isinstance(address, Path) or is_manifest(channel):
             link_channel(channel, ml, self.machine.s3)
             return
         target = ml.input_data_dir / channel["ChannelName"]
@@ -125,6 +134,7 @@ class Containers:
             if _user_of(request) == "image":
                 owner = f"{self.machine.layout.runs}:{training_owner(request)}"
                 written = [each for own in _folders_of_hosts(request, ml) for each in self._written(request, own)]
+                written += [shared] if (shared := shared_dir(self.machine, request)) and shared.is_dir() else []
                 written += [own.code_dir for own in _folders_of_hosts(request, ml) if own.code_dir.is_dir()]
                 give_back(request["AlgorithmSpecification"]["TrainingImage"], written, owner)
             for own in _folders_of_hosts(request, ml)[1:]:
@@ -166,7 +176,10 @@ class Containers:
             # An entry point of the job's own takes the place of `train`.
             command=(*(() if entrypoint else ("train",)), *algorithm.get("ContainerArguments", ())),
             entrypoint=tuple(entrypoint) if entrypoint else None,
-            environment=_training_environment(request, as_caller=as_caller),
+            environment={
+                **_training_environment(request, as_caller=as_caller),
+                **({SHARED_DIR: str(_SHARED)} if shared_dir(self.machine, request) else {}),
+            },
             hosts=tuple(
                 Host(name, tuple(self._mounts(request, ml, own))) for name, own in zip(names, folders, strict=True)
             ),
@@ -189,11 +202,17 @@ class Containers:
             yield _mount(own.base / "config", _OPT_ML / "input" / "config", read_only=True)
         for channel in request.get("InputDataConfig", []):
             address = read_address(channel["DataSource"]["S3DataSource"]["S3Uri"])
-            if isinstance(address, Path):
-                target = _OPT_ML / "input" / "data" / channel["ChannelName"]
+            target = _OPT_ML / "input" / "data" / channel["ChannelName"]
+            if is_sharded(channel) and len(_host_names(request)) > 1:
+                if own != ml:
+                    yield _mount(_shard(own, channel), target, read_only=True)
+            elif isinstance(address, Path) and not is_manifest(channel):
                 yield _mount(address, target if address.is_dir() else target / address.name, read_only=True)
         if _brought_source(request):
             yield _mount(own.code_dir, _OPT_ML / "code")
+        if shared := shared_dir(self.machine, request):
+            shared.mkdir(parents=True, exist_ok=True)  # else Docker makes it, as root
+            yield _mount(shared, _SHARED)
         for name in _WRITTEN:
             yield _mount(own.base / name, _OPT_ML / name)
         checkpoints = self.checkpoint_folder(request, own)
@@ -259,6 +278,18 @@ def _brought_source(request: Json) -> Source | None:
     return source if source and source.address is not None else None
 
 
+def _hosts_of(ml: MlPaths) -> list[MlPaths]:
+    """The folders that `lay_out` made for the hosts, the first host's first."""
+    others = ml.base / _HOSTS
+    names = sorted(os.listdir(others), key=lambda name: int(name.rpartition("-")[2])) if others.is_dir() else []
+    return [ml, *(MlPaths(others / name) for name in names)]
+
+
+def _shard(own: MlPaths, channel: Json) -> Path:
+    """Where a host's share of a channel is."""
+    return own.input_data_dir / str(channel["ChannelName"])
+
+
 def _add_files(source: Path, target: Path) -> None:
     """Moves files into `target` that have no namesake there."""
     for parent, _, files in os.walk(source):
@@ -281,13 +312,6 @@ def _check_hosts(request: Json) -> None:
     count = request["ResourceConfig"]["InstanceCount"]
     if count > _MOST_HOSTS:
         raise invalid(f"InstanceCount {count} is more than {_MOST_HOSTS} containers on this machine. Use --on aws.")
-    for channel in request.get("InputDataConfig", []):
-        distribution = channel["DataSource"]["S3DataSource"].get("S3DataDistributionType", "FullyReplicated")
-        if count > 1 and distribution != "FullyReplicated":
-            raise invalid(
-                f"S3DataDistributionType '{distribution}' of channel '{channel['ChannelName']}' is not supported here "
-                f"for {count} instances, which share one folder. Use 'FullyReplicated', or --on aws."
-            )
 
 
 def _check_paths(request: Json) -> None:

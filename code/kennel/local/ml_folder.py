@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import kennel
+from kennel.local.channels import bring_items, is_manifest, is_sharded, items_of, source_of_channel
 from kennel.local.faults import invalid
 from kennel.local.json_file import write_json
 from kennel.local.places import DOCKER, runs_on
@@ -67,6 +68,9 @@ def bring_code(ml: MlPaths, request: Json, s3: LocalS3) -> None:
 def link_channel(channel: Json, ml: MlPaths, s3: LocalS3) -> None:
     """Puts a channel's data into input/data/<channel>: s3:// is downloaded, file:// is linked and copies nothing."""
     target = ml.input_data_dir / channel["ChannelName"]
+    if is_manifest(channel):
+        bring_items(items_of(channel, s3), target, s3)
+        return
     address = read_address(channel["DataSource"]["S3DataSource"]["S3Uri"])
     if not isinstance(address, Path):
         s3.download_folder(address, target)
@@ -174,10 +178,13 @@ def _resources(resources: Json, view: View) -> Json:
 
 
 def _init_config(request: Json, algorithm: Json, channels: list[Json], view: View) -> Json:
-    sources = {each["ChannelName"]: each["DataSource"]["S3DataSource"]["S3Uri"] for each in channels}
+    sources = {
+        each["ChannelName"]: {"s3Uri": source_of_channel(each)["S3Uri"], "sharded": is_sharded(each)}
+        for each in channels
+    }
     return {
         "inputMode": algorithm["TrainingInputMode"],
-        "channels": {name: {"s3DataSource": {"s3Uri": uri, "sharded": False}} for name, uri in sources.items()},
+        "channels": {name: {"s3DataSource": source} for name, source in sources.items()},
         "checkpointChannel": {"outputPath": request.get("CheckpointConfig", {}).get("S3Uri"), "allowEmpty": True},
         "hostConfig": {"clusterSize": len(view.hosts), "hostNumber": view.index},
         "jobRunInfo": {"jobRunNumber": 1},

@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from kennel.errors import ContractError, UserError
 from kennel.local.faults import invalid
+from kennel.local.images import is_aws_image
 from kennel.local.storage import LocalS3, S3Address, read_address
 from kennel.local.validation import Json
 from kennel.requirements_file import INSTALL, SWITCH, provide_requirements
@@ -67,7 +68,10 @@ def check_source_here(request: Json, s3: LocalS3, *, switch: str) -> None:
         source = _checked_source(request, s3, folder)
         if source is None:
             return
-        if source.address is None and source.program != OWN_PROGRAM:
+        is_ours = source.uri is None and source.program == OWN_PROGRAM and not is_aws_image(_image_of(request))
+        if source.address is None and is_ours:
+            return
+        if source.address is None:
             raise invalid(_nowhere(source))
         wanted = request.get("Environment", {}).get(SWITCH) or switch
         if wanted != INSTALL and (_folder_of(source, folder) / REQUIREMENTS).is_file():
@@ -172,6 +176,10 @@ def _address_in_channel(path: PurePosixPath, request: Json) -> S3Address | Path 
                 return address / rest if address.is_dir() else address
             return address if address.key.endswith(rest) else address.below(rest)
     return None
+
+
+def _image_of(request: Json) -> str:
+    return str(request.get("AlgorithmSpecification", {}).get("TrainingImage", ""))
 
 
 def _nowhere(source: Source) -> str:

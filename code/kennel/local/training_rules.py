@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from kennel.errors import ContractError
+from kennel.local.channels import MANIFEST, check_manifest, is_manifest
 from kennel.local.faults import invalid
 from kennel.local.metric_regexes import check_metrics
 from kennel.local.storage import LocalS3, S3Address, read_address
@@ -48,6 +49,12 @@ def _check_stopping(request: Json) -> None:
 
 
 def _check_resources(resources: Json | None) -> None:
+    if resources and resources.get("InstanceGroups"):
+        groups = ", ".join(group["InstanceGroupName"] for group in resources["InstanceGroups"])
+        raise invalid(
+            f"ResourceConfig.InstanceGroups ({groups}) are not supported by the local SageMaker. Give an instance_type "
+            "and an instance_count instead, or use --on aws."
+        )
     if not resources or "InstanceType" not in resources or resources.get("InstanceCount", 0) < 1:
         raise invalid("ResourceConfig needs an InstanceType and an InstanceCount of at least 1 to run on this machine.")
 
@@ -58,18 +65,25 @@ def _check_channels(request: Json, s3: LocalS3) -> None:
         if count > 1:
             raise invalid(f"Duplicate channel name '{name}' in InputDataConfig. Each channel needs a name of its own.")
     for channel in channels:
-        _check_channel(channel, request["RoleArn"], s3)
+        mode = channel.get("InputMode", request["AlgorithmSpecification"]["TrainingInputMode"])
+        _check_channel(channel, s3, role=request["RoleArn"], mode=mode)
 
 
-def _check_channel(channel: Json, role: str, s3: LocalS3) -> None:
+def _check_channel(channel: Json, s3: LocalS3, *, role: str, mode: str) -> None:
     name = channel["ChannelName"]
     source = channel["DataSource"].get("S3DataSource")
     if source is None or name in (".", ".."):
         raise invalid(f"Channel '{name}' has no S3DataSource, the only source the local SageMaker reads.")
-    if source["S3DataType"] != "S3Prefix":
-        raise invalid(f"S3DataType '{source['S3DataType']}' of channel '{name}' is not supported here. Use 'S3Prefix'.")
+    if source["S3DataType"] not in ("S3Prefix", MANIFEST):
+        raise invalid(
+            f"S3DataType '{source['S3DataType']}' of channel '{name}' is not supported here. Use 'S3Prefix' or "
+            f"'{MANIFEST}'."
+        )
     if channel.get("InputMode") == "Pipe" or channel.get("CompressionType", "None") != "None":
         raise invalid(f"Channel '{name}': Pipe mode and its compression are not supported here. Use InputMode 'File'.")
+    if is_manifest(channel):
+        _check_manifest(channel, mode, s3)
+        return
     address = _address(source["S3Uri"])
     if isinstance(address, Path):
         if not address.exists():
@@ -83,6 +97,18 @@ def _check_channel(channel: Json, role: str, s3: LocalS3) -> None:
             f'under that S3 prefix, and that the role "{role}" has "s3:ListBucket" permissions on bucket '
             f'"{address.bucket}".'
         )
+
+
+def _check_manifest(channel: Json, mode: str, s3: LocalS3) -> None:
+    if mode == "FastFile":
+        raise invalid(
+            f"Channel '{channel['ChannelName']}': InputMode 'FastFile' takes S3DataType 'S3Prefix' only. Use InputMode "
+            f"'File' with '{MANIFEST}'."
+        )
+    try:
+        check_manifest(channel, s3)
+    except ContractError as error:
+        raise invalid(str(error)) from error
 
 
 def _check_outputs(request: Json, s3: LocalS3) -> None:

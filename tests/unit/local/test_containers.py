@@ -1,5 +1,6 @@
 """What a container is told and given, decided without Docker: GPUs, users, mounts, places."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,37 @@ def test_every_host_writes_to_folders_of_its_own_that_are_brought_together(
     }
     assert ml.failure_file.read_text() == "no pictures"
     assert not (ml.base / "hosts").exists()
+
+
+def test_each_host_gets_the_source_and_its_share_of_a_sharded_channel(containers: Containers, tmp_path: Path) -> None:
+    for name in ("data/a.jpg", "data/b.jpg", "data/c.jpg", "source/train.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    source = {
+        "S3DataType": "S3Prefix",
+        "S3Uri": (tmp_path / "data").as_uri(),
+        "S3DataDistributionType": "ShardedByS3Key",
+    }
+    channel = {"ChannelName": "train", "DataSource": {"S3DataSource": source}}
+    request = request_with(
+        ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1},
+        HyperParameters={
+            "sagemaker_program": '"train.py"',
+            "sagemaker_submit_directory": f'"{(tmp_path / "source").as_uri()}"',
+        },
+        InputDataConfig=[channel],
+    )
+    ml = MlPaths(tmp_path / "run" / "ml")
+    containers.lay_out(request, ml)
+    containers.bring_channel(channel, ml)
+    order = read_order(Path(containers.training(request, ml, tmp_path / "run" / "log.txt").command[-1]))
+    first, second = ({mount.target: Path(mount.source) for mount in host.mounts} for host in order.hosts)
+    assert sorted(path.name for path in (first["/opt/ml/input"] / "data" / "train").iterdir()) == ["a.jpg", "c.jpg"]
+    assert [path.name for path in second["/opt/ml/input/data/train"].iterdir()] == ["b.jpg"]
+    assert first["/opt/ml/code"] != second["/opt/ml/code"]
+    assert [(seen["/opt/ml/code"] / "train.py").read_text() for seen in (first, second)] == ["source/train.py"] * 2
+    config = json.loads((ml.input_config_dir / "init-config.json").read_text())
+    assert config["channels"]["train"]["s3DataSource"]["sharded"] is True
 
 
 def test_program_that_starts_containers_inherits_nothing_of_aws(
