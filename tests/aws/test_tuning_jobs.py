@@ -375,6 +375,27 @@ def test_warm_start_learns_from_its_parents_and_knows_the_best_of_all(client: Cl
     assert "heir: 2 of 4 trials of the parent tuning jobs are outside the ranges and left out" in log
 
 
+def test_several_definitions_are_searched_in_turn_and_the_best_of_all_is_told(client: Client) -> None:
+    request = tuning_request("twins", jobs=4)
+    config, content = request["HyperParameterTuningJobConfig"], request.pop("TrainingJobDefinition")
+    objective, ranges = (config.pop(key) for key in ("HyperParameterTuningJobObjective", "ParameterRanges"))
+    near = {"ContinuousParameterRanges": [{**RATE, "MinValue": "0.009", "MaxValue": "0.011"}]}
+    request["TrainingJobDefinitions"] = [
+        {**content, "DefinitionName": name, "TuningObjective": objective, "HyperParameterRanges": wanted}
+        for name, wanted in (("wide", ranges), ("near", near))
+    ]
+    client.sagemaker.create_hyper_parameter_tuning_job(**request)
+    job = ended_search(client, "twins")
+    assert job["HyperParameterTuningJobStatus"] == "Completed"
+    found = trials(client, "twins")
+    assert [each["TrainingJobDefinitionName"] for each in found] == ["wide", "near", "wide", "near"]
+    assert [set(each["TunedHyperParameters"]) for each in found[:2]] == [{"lr", "batch"}, {"lr"}]
+    assert job["BestTrainingJob"]["TrainingJobDefinitionName"] == "near"
+    shown = job["TrainingJobDefinitions"][1]
+    assert shown["StaticHyperParameters"]["_tuning_objective_metric"] == "objective"
+    assert shown["HyperParameterRanges"]["CategoricalParameterRanges"] == []
+
+
 def test_names_are_shared_with_training_jobs(client: Client) -> None:
     client.train("taken-by-job")
     with pytest.raises(ClientError, match="'taken-by-job' is taken by a training job: .*choose another name"):

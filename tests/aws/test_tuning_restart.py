@@ -11,13 +11,15 @@ from typing import Any
 from kennel.local import daemon
 from kennel.local.settings import Layout
 from kennel.local.state import is_locked
-from local_service import Client, left_of, training_request, wait_until
+from local_service import BUCKET, Client, left_of, training_request, wait_until
 
 Start = Callable[[], Client]
 JOBS = 6
+INPUT = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/pictures"}
 
 
 def begin(client: Client, name: str, *, orders: dict[str, str], seed: int = 4) -> None:
+    client.s3.put_object(Bucket=BUCKET, Key="pictures/dogs/1.jpg", Body=b"dog")
     training = training_request("unused")
     metrics = [{"Name": "objective", "Regex": r"objective=([0-9.]+)"}]
     rate = {"Name": "lr", "MinValue": "0.0001", "MaxValue": "1", "ScalingType": "Logarithmic"}
@@ -34,6 +36,7 @@ def begin(client: Client, name: str, *, orders: dict[str, str], seed: int = 4) -
         TrainingJobDefinition={
             "AlgorithmSpecification": {**training["AlgorithmSpecification"], "MetricDefinitions": metrics},
             **shared,
+            "InputDataConfig": [{"ChannelName": "train", "DataSource": {"S3DataSource": INPUT}}],
             "StaticHyperParameters": {"objective": "1", **orders},
         },
     )
@@ -100,7 +103,10 @@ def test_search_goes_on_by_itself_after_kill_9_and_is_the_same_search(start: Sta
         again = [other for other in after if other["parameters"] == each["parameters"] and other is not each]
         assert [other["status"] for other in again] == ["Completed"]
         assert again[0]["TrainingJobName"] != each["TrainingJobName"] and again[0]["number"] > each["number"]
-    assert not (own_runs / "cut" / "shared").exists()
+    # The local S3 was lost with the first service, but not what the search still needed.
+    pictures = [own_runs / each["TrainingJobName"] / "ml/input/data/train/dogs/1.jpg" for each in after]
+    assert [path.read_text() for path in pictures] == ["dog"] * (JOBS + 2)
+    assert not (own_runs / "cut" / "shared").exists() and not (own_runs / "cut" / "inputs").exists()
     best = min(after, key=lambda each: each["objective"] or 99)
     assert job["BestTrainingJob"]["TrainingJobName"] == best["TrainingJobName"]
 

@@ -4,13 +4,13 @@ import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from kennel.local.settings import arn
 from kennel.local.store import now
 from kennel.local.tuning_checks import OBJECTIVE_HYPERPARAMETER, hyperband_resources
-from kennel.local.tuning_definition import resource_config
-from kennel.local.tuning_ranges import Range, read_ranges
+from kennel.local.tuning_definition import Searched, definitions, resource_config
+from kennel.local.tuning_ranges import Range
 from kennel.local.tuning_search import Plan
 from kennel.local.tuning_trials import objective_counters, status_counters
 from kennel.local.validation import Json
@@ -60,7 +60,7 @@ def seeded(request: Json) -> Json:
 
 def definitions_of(request: Json) -> tuple[Definition, ...]:
     """The definitions of a request that was checked and `seeded`."""
-    return tuple(_definition(request, each) for each in _contents(request))
+    return tuple(_definition(request, each) for each in definitions(request))
 
 
 def most_jobs(request: Json) -> int:
@@ -70,7 +70,7 @@ def most_jobs(request: Json) -> int:
     if given is not None:
         return int(given)
     most = _MOST_JOBS.get(config["Strategy"], _MOST_JOBS_ELSE)
-    return int(min(most, sum(_combinations(config, each) for each in _contents(request))))
+    return int(min(most, sum(math.prod(one.size for one in each.ranges) for each in definitions(request))))
 
 
 def trial_request(request: Json, definition: Definition, name: str, parameters: Mapping[str, str]) -> Json:
@@ -127,49 +127,30 @@ def first_description(request: Json, *, with_seed: bool) -> Json:
     }
 
 
-def _definition(request: Json, content: Json) -> Definition:
-    config, name = request["HyperParameterTuningJobConfig"], content.get("DefinitionName")
-    objective = content.get("TuningObjective") or config["HyperParameterTuningJobObjective"]
-    ranges = read_ranges(_ranges_of(config, content))
+def _definition(request: Json, searched: Searched) -> Definition:
+    config = request["HyperParameterTuningJobConfig"]
     is_hyperband = config["Strategy"] == "Hyperband"
     plan = Plan(
-        name="/".join(filter(None, (request["HyperParameterTuningJobName"], name))),
+        name="/".join(filter(None, (request["HyperParameterTuningJobName"], searched.name))),
         strategy=config["Strategy"],
-        minimize=objective["Type"] == "Minimize",
-        ranges=ranges,
+        minimize=searched.objective["Type"] == "Minimize",
+        ranges=searched.ranges,
         seed=config["RandomSeed"],
         most=most_jobs(request),
-        resources=hyperband_resources(config, content.get("StaticHyperParameters", {})) if is_hyperband else None,
+        resources=hyperband_resources(config, searched.static) if is_hyperband else None,
     )
-    return Definition(name, content, ranges, objective["MetricName"], plan)
-
-
-def _contents(request: Json) -> list[Json]:
-    return (
-        [request["TrainingJobDefinition"]] if "TrainingJobDefinition" in request else request["TrainingJobDefinitions"]
-    )
-
-
-def _ranges_of(config: Json, content: Json) -> Json:
-    return dict(content.get("HyperParameterRanges") or config.get("ParameterRanges", {}))
-
-
-def _combinations(config: Json, content: Json) -> float:
-    return math.prod(each.size for each in read_ranges(_ranges_of(config, content)))
+    return Definition(searched.name or None, searched.content, searched.ranges, searched.objective["MetricName"], plan)
 
 
 def _shown_definitions(request: Json) -> Json:
     """As asked for, and as SageMaker completes them: every kind of range, and the objective's hyperparameter."""
+    shown = [_shown(each) for each in definitions(request)]
     single = "TrainingJobDefinition"
-    if single in request:
-        metric = request["HyperParameterTuningJobConfig"].get("HyperParameterTuningJobObjective")
-        return {single: _shown(request[single], metric)}
-    return {"TrainingJobDefinitions": [_shown(each, None) for each in request["TrainingJobDefinitions"]]}
+    return {single: shown[0]} if single in request else {f"{single}s": shown}
 
 
-def _shown(content: Json, objective: Any) -> Json:  # noqa: ANN401  JSON or None
-    objective = content.get("TuningObjective") or objective
-    static = content.get("StaticHyperParameters", {})
+def _shown(searched: Searched) -> Json:
+    content = searched.content
     ranges = content.get("HyperParameterRanges")
     return {
         "EnableNetworkIsolation": False,
@@ -177,7 +158,7 @@ def _shown(content: Json, objective: Any) -> Json:  # noqa: ANN401  JSON or None
         "EnableManagedSpotTraining": False,
         **content,
         "ResourceConfig": resource_config(content),  # the SDK's attach() reads it
-        "StaticHyperParameters": {**static, OBJECTIVE_HYPERPARAMETER: objective["MetricName"]},
+        "StaticHyperParameters": {**searched.static, OBJECTIVE_HYPERPARAMETER: searched.objective["MetricName"]},
         **({"HyperParameterRanges": _all_kinds(ranges)} if ranges else {}),
     }
 

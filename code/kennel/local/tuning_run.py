@@ -15,16 +15,18 @@ from typing import Final
 from kennel.local.faults import ApiError
 from kennel.local.machine import Machine
 from kennel.local.nursery import Nursery
+from kennel.local.storage import STORAGE_ERRORS
 from kennel.local.store import Store, now
 from kennel.local.training_jobs import TrainingJobs
 from kennel.local.tuning_completion import Completion
+from kennel.local.tuning_inputs import TuningInputs
 from kennel.local.tuning_progress import Progress
 from kennel.local.tuning_requests import trial_request
 from kennel.local.tuning_summaries import Summaries
 from kennel.local.tuning_trials import ENDED, Trial, objective_counters, status_counters
 from kennel.local.validation import Json
 
-_POLL_S: Final = 0.25
+_POLL_S: Final = 0.2
 # The histories grow with every epoch of every trial; alone they are not written more often.
 _HISTORIES_EVERY_S: Final = 1.0
 _REASON: Final = 1024
@@ -51,6 +53,7 @@ class TuningRun:
         self._request = request
         self._config: Json = request["HyperParameterTuningJobConfig"]
         self._shared = machine.layout.shared_dir(self.name)
+        self._inputs = TuningInputs(machine.layout.job_dir(self.name) / "inputs", machine.s3, machine.objects)
         self._nursery = Nursery(request, machine)
         self._jobs = jobs
         self._store = store
@@ -76,6 +79,7 @@ class TuningRun:
         """Begins the search, with what `parents` found; or goes on with one that ran for `earlier_s` before."""
         self._parents, self._earlier_s = tuple(parents), earlier_s
         self._shared.mkdir(parents=True, exist_ok=True)
+        self._inputs.announce([each.content for each in self._progress.definitions])
         self._thread.start()
 
     def join(self, timeout_s: float | None = None) -> None:
@@ -93,6 +97,7 @@ class TuningRun:
     def _live(self) -> None:
         try:
             self._progress.open(self._parents)
+            self._keep_inputs()
             self._nursery.start()
             end = self._search()
         except ApiError as error:
@@ -101,6 +106,13 @@ class TuningRun:
             traceback.print_exc()
             end = self._abandon(f"InternalServerError: {error!r} in the local SageMaker; see its log")
         self._finish(end)
+
+    def _keep_inputs(self) -> None:
+        """Without them only a restart of the service is the worse."""
+        try:
+            self._inputs.keep([each.content for each in self._progress.definitions])
+        except STORAGE_ERRORS as error:
+            self._progress.say(f"its inputs could not be kept for a restart of the service: {error}")
 
     def _search(self) -> SearchEnd:
         while True:
@@ -172,6 +184,7 @@ class TuningRun:
             self._stop = self._stop or end
         self._nursery.stop()
         shutil.rmtree(self._shared, ignore_errors=True)
+        self._inputs.remove()
         own = self._progress.own
         if end.status == "Completed" and not any(trial.objective_status == "Succeeded" for trial in own):
             end = SearchEnd("Failed", end.message, _why_none_succeeded(own))
