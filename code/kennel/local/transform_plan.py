@@ -72,6 +72,6 @@ def read_parameters(body: bytes) -> Json:
         value = content.get(key)
         if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
             found[key] = value
-    if content.get("BatchStrategy") in known:
-        found["BatchStrategy"] = known[content["BatchStrategy"]]
+    if strategy := known.get(str(content.get("BatchStrategy"))):
+        found["BatchStrategy"] = strategy
     return found

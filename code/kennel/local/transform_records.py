@@ -79,10 +79,10 @@ def too_large(split_type: str, number: int, limit_bytes: int) -> RecordFault:
 
 
 def _whole(stream: Stream, limit: int | None) -> Iterator[tuple[bytes, bytes]]:
-    pieces, left = [], -1 if limit is None else limit + 1
-    while left and (piece := stream.read(_PIECE if left < 0 else min(_PIECE, left))):
+    pieces, size = [], 0
+    while (limit is None or size <= limit) and (piece := stream.read(_PIECE)):
         pieces.append(piece)
-        left -= len(piece) if left > 0 else 0
+        size += len(piece)
     data = b"".join(pieces)
     yield data, data
 
