@@ -546,7 +546,7 @@ def _add_endpoint_verbs(verbs: Any) -> None:  # noqa: ANN401
     verb.add_argument("photos", type=Path, nargs="+", metavar="PHOTO")
     verb.add_argument("--json", action="store_true", help="one JSON line a photo, instead of a table")
     _add_place(verb)
-    _add_place(_add_verb(verbs, "list", list_all, "training jobs and endpoints, with their states"))
+    _add_place(_add_verb(verbs, "list", list_all, "jobs of every kind and endpoints, with their states"))
     verb = _add_verb(
         verbs, "delete", delete, "deletes endpoints with their configurations and models; runs stay on disk"
     )

@@ -1,8 +1,10 @@
 """What exists at a place, and how to be rid of it."""
 
+import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
@@ -10,29 +12,71 @@ from kennel.errors import UserError
 from kennel.launch.places import Place
 from kennel.local.places import runs_on
 
+_TUNING_JOB: Final = "HyperParameterTuningJobName"
+_TRIAL: Final = re.compile(r"(.+)-\d{3,}-[0-9a-f]{8}")
+_COUNTED: Final = {
+    "InProgress": "running",
+    "Completed": "completed",
+    "Stopped": "stopped",
+    "NonRetryableError": "failed",
+    "RetryableError": "interrupted",
+}
+
 
 @dataclass(frozen=True)
 class Listing:
-    """Training jobs and endpoints, newest first, as the API summarizes them. places: by ARN, where each runs or ran."""
+    """Jobs and endpoints, newest first, as the API summarizes them. places: by ARN, where each runs or ran.
+
+    A tuning job's own training jobs are folded into its line; it counts them.
+    """
 
     training_jobs: tuple[dict[str, Any], ...]
     endpoints: tuple[dict[str, Any], ...]
     places: Mapping[str, str]
+    tuning_jobs: tuple[dict[str, Any], ...] = ()
+    transform_jobs: tuple[dict[str, Any], ...] = ()
 
     def table(self) -> str:
+        """Endpoints and training jobs; tuning and transform jobs where there are any."""
+        alone = tuple(each for each in self.training_jobs if not self._is_trial(each["TrainingJobName"]))
         return "\n".join(
-            [*self._lines(self.endpoints, "Endpoint"), *self._lines(self.training_jobs, "TrainingJob", "training job")]
+            [
+                *self._lines(self.endpoints, "Endpoint", "endpoint"),
+                *(self._lines(self.tuning_jobs, "HyperParameterTuningJob", "tuning job") if self.tuning_jobs else ()),
+                *(self._lines(self.transform_jobs, "TransformJob", "transform job") if self.transform_jobs else ()),
+                *self._lines(alone, "TrainingJob", "training job"),
+            ]
         )
 
-    def _lines(self, summaries: tuple[dict[str, Any], ...], kind: str, title: str = "endpoint") -> list[str]:
+    def _lines(self, summaries: tuple[dict[str, Any], ...], kind: str, title: str) -> list[str]:
         if not summaries:
             return [f"no {title}"]
         rows = [
             f"{each[f'{kind}Name']:<48} {each[f'{kind}Status']:<12} {self.places[each[f'{kind}Arn']]:<7} "
-            f"{each['CreationTime']:%Y-%m-%d %H:%M:%S}"
+            f"{each['CreationTime']:%Y-%m-%d %H:%M:%S}{_trainings(each)}"
             for each in summaries
         ]
         return [f"{title:<48} {'state':<12} {'on':<7} created", *rows]
+
+    @property
+    def arns(self) -> list[str]:
+        """Of everything that has a line."""
+        alone = [each["TrainingJobArn"] for each in self.training_jobs if not self._is_trial(each["TrainingJobName"])]
+        tuning = [each["HyperParameterTuningJobArn"] for each in self.tuning_jobs]
+        transform = [each["TransformJobArn"] for each in self.transform_jobs]
+        return [*alone, *(each["EndpointArn"] for each in self.endpoints), *tuning, *transform]
+
+    def _is_trial(self, name: str) -> bool:
+        """Whether a training job is of a tuning job that is listed, by the form of its name."""
+        parted = _TRIAL.fullmatch(name)
+        return parted is not None and parted.group(1) in {each[_TUNING_JOB] for each in self.tuning_jobs}
+
+
+def _trainings(summary: Mapping[str, Any]) -> str:
+    """`  18 completed, 2 failed` of a tuning job; "" of anything else."""
+    counts = summary.get("TrainingJobStatusCounters") or {}
+    words = [f"{counts[key]} {word}" for key, word in _COUNTED.items() if counts.get(key)]
+    return f"  {', '.join(words)}" if words else ""
 
 
 def list_all(place: Place) -> Listing:
@@ -41,8 +85,10 @@ def list_all(place: Place) -> Listing:
     newest = {"SortBy": "CreationTime", "SortOrder": "Descending"}
     training_jobs = tuple(_pages(client, "list_training_jobs", "TrainingJobSummaries", newest))
     endpoints = tuple(_pages(client, "list_endpoints", "Endpoints", newest))
-    arns = [each["TrainingJobArn"] for each in training_jobs] + [each["EndpointArn"] for each in endpoints]
-    return Listing(training_jobs, endpoints, {arn: _place_of(arn, client) for arn in arns})
+    tuning_jobs = tuple(_pages(client, "list_hyper_parameter_tuning_jobs", "HyperParameterTuningJobSummaries", newest))
+    transform_jobs = tuple(_pages(client, "list_transform_jobs", "TransformJobSummaries", newest))
+    listing = Listing(training_jobs, endpoints, {}, tuning_jobs, transform_jobs)
+    return dataclasses.replace(listing, places={arn: _place_of(arn, client) for arn in listing.arns})
 
 
 def _place_of(arn: str, client: Any) -> str:  # noqa: ANN401  boto3 makes its clients' classes as it runs

@@ -9,6 +9,7 @@ A member "Reason" inside a range says why, for people; SageMaker does not know i
 import dataclasses
 import json
 import math
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ _FORM: Final = (
     'Expected SageMaker\'s ParameterRanges, such as {"ContinuousParameterRanges": [{"Name": "lr", '
     '"MinValue": "0.0001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}]}'
 )
+
+_INDENT: Final = "      "
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,14 @@ class SearchRanges:
         return math.prod(len(each["Values"]) for _, each in self)
 
     def table(self) -> str:
-        """A line a range: name, values, and the reason."""
-        rows = [(each["Name"], _values(kind, each), self.reasons.get(each["Name"], "")) for kind, each in self]
-        name, values = (max(len(row[column]) for row in rows) for column in (0, 1))
-        return "\n".join(f"  {row[0]:<{name}}  {row[1]:<{values}}  {row[2]}".rstrip() for row in rows)
+        """A line a range, name and values, and its reason below it."""
+        width = max(len(name) for name in self.names)
+        lines = []
+        for kind, each in self:
+            lines.append(f"  {each['Name']:<{width}}  {_values(kind, each)}")
+            reason = self.reasons.get(each["Name"], "")
+            lines += textwrap.wrap(reason, 100, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        return "\n".join(lines)
 
 
 def default_ranges_file() -> Path:

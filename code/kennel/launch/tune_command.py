@@ -67,7 +67,12 @@ def summary(outcome: Outcome, folder: Path) -> str:
     name, counts = description["HyperParameterTuningJobName"], description.get("TrainingJobStatusCounters", {})
     ended = ", ".join(
         f"{counts[key]} {word}"
-        for key, word in (("Completed", "completed"), ("Stopped", "stopped"), ("NonRetryableError", "failed"))
+        for key, word in (
+            ("Completed", "completed"),
+            ("Stopped", "stopped"),
+            ("NonRetryableError", "failed"),
+            ("RetryableError", "interrupted"),
+        )
         if counts.get(key)
     )
     lines = [f"tuning job {name}: {outcome.status}, {len(outcome.trials)} trainings ({ended or 'none ended'})"]

@@ -16,6 +16,7 @@ OUTCOMES: Final = {
     "failed": "var(--fault)",
     "no objective": "var(--fault)",
     "in progress": "var(--faint)",
+    "interrupted": "var(--faint)",
     "a parent's": "var(--c3)",
 }
 BEST: Final = "var(--c2)"

@@ -27,7 +27,7 @@ def build_search_content(record: SearchRecord, output: Path) -> Json:
     """The report of a search, ready for JSON. output: the page, from which links to the trainings' files start."""
     ranges = record.ranges
     trials = [_trial(each, record, ranges, output.parent) for each in record.trials]
-    _mark_best(trials, is_minimized=record.is_minimized)
+    _mark_best(trials, record)
     best = next((each for each in trials if each["is_best"]), None)
     content: Json = {
         "version": 1,
@@ -49,7 +49,7 @@ def build_search_content(record: SearchRecord, output: Path) -> Json:
             for each in (record.description.get("WarmStartConfig") or {}).get("ParentHyperParameterTuningJobs") or []
         ],
         "statics": _statics(record),
-        "data": _data(record),
+        "channels": _channels(record),
         "times": _times(record, trials),
         "counts": _counts(trials),
         "results": _results(trials),
@@ -68,6 +68,7 @@ def _trial(trial: Mapping[str, Any], record: SearchRecord, ranges: Sequence[Sear
     value = trial["objective"]
     is_number = isinstance(value, int | float) and math.isfinite(value)
     outcome = "stopped early" if trial["is_stopped_early"] else _OUTCOMES.get(trial["status"], "in progress")
+    outcome = "interrupted" if trial["is_interrupted"] else outcome
     if outcome == "completed" and not is_number and trial["objective_status"] == "Failed":
         outcome = "no objective"
     return {
@@ -88,24 +89,25 @@ def _link(file: Path, folder: Path) -> str | None:
     return urllib.parse.quote(os.path.relpath(file, folder))
 
 
-def _mark_best(trials: Sequence[Json], *, is_minimized: bool) -> None:
-    """Adds is_best, and the best objective so far, to each trial."""
-    sign = 1 if is_minimized else -1
+def _mark_best(trials: Sequence[Json], record: SearchRecord) -> None:
+    """Adds is_best, as SageMaker tells it, and the best objective so far, to each trial."""
+    sign = 1 if record.is_minimized else -1
     best: Json | None = None
     for trial in trials:
         value = trial["objective"]
         if value is not None and (best is None or sign * value < sign * best["objective"]):
             best = trial
         trial["best_so_far"] = best and best["objective"]
+    told = [each for each in trials if each["name"] == record.best_name and each["objective"] is not None]
     for trial in trials:
-        trial["is_best"] = trial is best
+        trial["is_best"] = trial is (told[0] if told else best)
 
 
 def _best(best: Json, ranges: Sequence[SearchRange], record: SearchRecord) -> Json:
     """The best training, and what a person types to use it."""
     sent = next(each["parameters"] for each in record.trials if each["name"] == best["name"])
-    words = " ".join(f"-p {each.name}={shlex.quote(unquoted(sent.get(each.name, '')))}" for each in ranges)
-    data = _data(record)
+    words = " ".join(f"-p {each.name}={shlex.quote(unquoted(sent[each.name]))}" for each in ranges if each.name in sent)
+    data = _channels(record).get("data", "")
     folder = shlex.quote(urllib.parse.unquote(data.removeprefix("file://"))) if data.startswith("file:") else "DIR"
     return {
         **{key: best[key] for key in ("number", "name", "objective", "seconds", "is_parents", "values")},
@@ -135,15 +137,17 @@ def _parameter(of: SearchRange, place: int, trials: Sequence[Json], best: Json |
 
 
 def _statics(record: SearchRecord) -> Json:
-    found = record.definition.get("StaticHyperParameters") or {}
+    found = record.definitions[0].get("StaticHyperParameters") or {}
     return {name: unquoted(str(text)) for name, text in found.items() if not name.startswith(RESERVED)}
 
 
-def _data(record: SearchRecord) -> str:
-    """The address of the pictures: of the channel `data`, else of the first one; "" without any."""
-    channels = record.definition.get("InputDataConfig") or []
-    first = sorted(channels, key=lambda each: each.get("ChannelName") != "data")[:1]
-    return "".join(str(each["DataSource"]["S3DataSource"]["S3Uri"]) for each in first if "DataSource" in each)
+def _channels(record: SearchRecord) -> dict[str, str]:
+    """Where the input of each channel comes from."""
+    found = {}
+    for each in record.definitions[0].get("InputDataConfig") or []:
+        source = (each.get("DataSource") or {}).get("S3DataSource") or {}
+        found[str(each.get("ChannelName"))] = str(source.get("S3Uri", ""))
+    return found
 
 
 def _times(record: SearchRecord, trials: Sequence[Json]) -> Json:
@@ -174,6 +178,7 @@ def _counts(trials: Sequence[Json]) -> dict[str, int]:
         ("stopped_early", "stopped early"),
         ("stopped", "stopped"),
         ("failed", "failed"),
+        ("interrupted", "interrupted"),
         ("without_objective", "no objective"),
     ):
         counts[key] = sum(each["outcome"] == outcome for each in own)

@@ -71,14 +71,20 @@ class SearchRecord:
         return dict(self.description.get("HyperParameterTuningJobConfig") or {})
 
     @property
-    def definition(self) -> Json:
-        """Of the trainings; of several kinds of them, the first."""
-        several = self.description.get("TrainingJobDefinitions") or [{}]
-        return dict(self.description.get("TrainingJobDefinition") or several[0])
+    def definitions(self) -> list[Json]:
+        """Of the trainings, of each kind of them; at least one."""
+        one = self.description.get("TrainingJobDefinition")
+        return [dict(one)] if one else list(self.description.get("TrainingJobDefinitions") or [{}])
+
+    @property
+    def best_name(self) -> str | None:
+        """Of the best training as SageMaker tells it, also of the searches that this one went on from."""
+        best = self.description.get("OverallBestTrainingJob") or self.description.get("BestTrainingJob") or {}
+        return best.get("TrainingJobName")
 
     @property
     def objective(self) -> Json:
-        mine = self.config.get("HyperParameterTuningJobObjective") or self.definition.get("TuningObjective") or {}
+        mine = self.config.get("HyperParameterTuningJobObjective") or self.definitions[0].get("TuningObjective") or {}
         return {"name": str(mine.get("MetricName", "objective")), "type": str(mine.get("Type", "Minimize"))}
 
     @property
@@ -87,12 +93,13 @@ class SearchRecord:
 
     @property
     def ranges(self) -> list[SearchRange]:
-        found = self.config.get("ParameterRanges") or self.definition.get("HyperParameterRanges") or {}
-        return [
-            *(_numbers(each, "continuous") for each in found.get("ContinuousParameterRanges") or []),
-            *(_numbers(each, "integer") for each in found.get("IntegerParameterRanges") or []),
-            *(_listed(each) for each in found.get("CategoricalParameterRanges") or []),
-        ]
+        """A range a name: where several kinds of trainings share a name, the first's."""
+        groups = [self.config.get("ParameterRanges") or {}]
+        groups += [each.get("HyperParameterRanges") or {} for each in self.definitions]
+        found: dict[str, SearchRange] = {}
+        for each in (each for group in groups for each in _ranges(group)):
+            found.setdefault(each.name, each)
+        return list(found.values())
 
 
 def is_search(folder: Path) -> bool:
@@ -141,8 +148,17 @@ def _whole(trial: Mapping[str, Any], place: int) -> Json:
         "seconds": trial.get("seconds"),
         "is_stopped_early": bool(trial.get("stopped_early")),
         "is_parents": bool(trial.get("is_parents")),
+        "is_interrupted": bool(trial.get("is_interrupted")),
         "reason": trial.get("reason"),
     }
+
+
+def _ranges(found: Mapping[str, Any]) -> list[SearchRange]:
+    return [
+        *(_numbers(each, "continuous") for each in found.get("ContinuousParameterRanges") or []),
+        *(_numbers(each, "integer") for each in found.get("IntegerParameterRanges") or []),
+        *(_listed(each) for each in found.get("CategoricalParameterRanges") or []),
+    ]
 
 
 def _numbers(each: Mapping[str, Any], kind: str) -> SearchRange:

@@ -24,7 +24,11 @@ def test_a_file_in_sagemakers_form_is_read_and_its_reasons_taken_out(tmp_path: P
     assert ranges.reasons == {"lr": "the head is small"}
     assert ranges.parameter_ranges["ContinuousParameterRanges"] == [LR]
     assert ranges.combinations is None
-    assert "lr          0.0001 to 0.1, Logarithmic  the head is small" in ranges.table()
+    assert ranges.table().splitlines() == [
+        "  lr          0.0001 to 0.1, Logarithmic",
+        "      the head is small",
+        '  batch-size  16 | "32" | 64',
+    ]
 
 
 def test_a_grid_has_as_many_trainings_as_combinations(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def test_the_best_is_the_least_and_ready_to_paste(tmp_path: Path) -> None:
 def test_the_best_of_what_is_maximized_is_the_greatest(tmp_path: Path) -> None:
     folder = make_search(tmp_path)
     record = json.loads((folder / "tuning.json").read_text())
+    del record["description"]["BestTrainingJob"]
     config = record["description"]["HyperParameterTuningJobConfig"]
     config["HyperParameterTuningJobObjective"] = {"Type": "Maximize", "MetricName": "validation:accuracy"}
     (folder / "tuning.json").write_text(json.dumps(record))
@@ -56,7 +57,7 @@ def test_what_failed_or_was_stopped_is_counted_and_told(tmp_path: Path) -> None:
     content = content_of(tmp_path)
     assert content["counts"] == {
         **{"trainings": 12, "parents": 0, "completed": 10, "stopped_early": 1},
-        **{"stopped": 0, "failed": 1, "without_objective": 0},
+        **{"stopped": 0, "failed": 1, "interrupted": 0, "without_objective": 0},
     }
     assert content["advice"][0]["title"] == "1 of 12 trainings gave nothing"
     assert "AlgorithmError" in content["advice"][0]["evidence"][0]
@@ -81,6 +82,36 @@ def test_a_parents_trainings_count_for_the_best_and_not_as_own(tmp_path: Path) -
     assert content["counts"]["parents"] == 1
     assert content["counts"]["trainings"] == 4
     assert content["best"]["is_parents"] is True
+
+
+def test_a_training_that_the_service_was_killed_under_is_no_failure(tmp_path: Path) -> None:
+    content = content_of(tmp_path, [made_trial(1, status="Failed", is_interrupted=True), made_trial(2)])
+    assert content["trials"][0]["outcome"] == "interrupted"
+    assert (content["counts"]["failed"], content["counts"]["interrupted"]) == (0, 1)
+
+
+def test_the_best_is_the_one_that_sagemaker_names(tmp_path: Path) -> None:
+    """Of two that are equal, and where a training job was deleted."""
+    second = made_trial(2)["TrainingJobName"]
+    named = {"BestTrainingJob": {"TrainingJobName": second}}
+    assert (
+        content_of(tmp_path, [made_trial(1, objective=0.5), made_trial(2, objective=0.5)], **named)["best"]["name"]
+        == second
+    )
+
+
+def test_several_kinds_of_trainings_have_all_their_ranges(tmp_path: Path) -> None:
+    folder = make_search(tmp_path)
+    record = json.loads((folder / "tuning.json").read_text())
+    description = record["description"]
+    ranges = description["HyperParameterTuningJobConfig"].pop("ParameterRanges")
+    momentum = {"ContinuousParameterRanges": [{"Name": "momentum", "MinValue": "0", "MaxValue": "0.9"}]}
+    first = {**description.pop("TrainingJobDefinition"), "HyperParameterRanges": ranges}
+    description["TrainingJobDefinitions"] = [first, {"HyperParameterRanges": momentum}]
+    (folder / "tuning.json").write_text(json.dumps(record))
+    content = write_search_report(read_search(folder), output=folder / "report.html")
+    assert [each["name"] for each in content["parameters"]] == ["lr", "views", "batch-size", "optimizer", "momentum"]
+    assert content["trials"][0]["values"][4] is None
 
 
 def test_a_completed_training_without_the_metric_is_told_apart(tmp_path: Path) -> None:
