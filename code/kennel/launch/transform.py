@@ -75,6 +75,7 @@ def plan_transform(training_job: str, source: Path, target: Path, choices: Choic
 
     Raises UserError or DataError for folders or files that cannot be used.
     """
+    _check_numbers(choices)
     source, target = source.resolve(), target.resolve()
     files = _files(source)
     _check_target(source, target)
@@ -173,6 +174,15 @@ def _files(source: Path) -> list[Path]:
     if not files:
         raise DataError(f"{source} has no files. --input names a folder of pictures, or of files of JSON lines.")
     return files
+
+
+def _check_numbers(choices: Choices) -> None:
+    if choices.max_concurrent is not None and choices.max_concurrent < 1:
+        raise UserError(f"--max-concurrent {choices.max_concurrent}: at least 1 request must be under way.")
+    if choices.max_payload_mb is not None and not 0 <= choices.max_payload_mb <= _MAX_PAYLOAD_MB:
+        raise UserError(
+            f"--max-payload {choices.max_payload_mb}: expected 1 to {_MAX_PAYLOAD_MB} MB, or 0 for no limit."
+        )
 
 
 def _check_target(source: Path, target: Path) -> None:

@@ -1,0 +1,120 @@
+"""A batch transform planned from a folder, and what is shown of its outputs."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kennel.errors import DataError, KennelError
+from kennel.launch.transform import Choices, plan_transform
+from kennel.launch.transform_command import answers_table
+
+
+def folder_of(path: Path, *names: str) -> Path:
+    for name in names:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text("x")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "content_type", "split_type", "strategy"),
+    [
+        (("a.jpg", "b.JPEG", "sub/c.jpg", ".DS_Store", ".cache/x.txt"), "image/jpeg", "None", None),
+        (("a.jpg", "b.png"), "application/x-image", "None", None),
+        (("a.jsonl", "b.ndjson"), "application/json", "Line", "SingleRecord"),
+        (("a.json",), "application/json", "None", None),
+        (("a.csv",), "text/csv", "Line", "SingleRecord"),
+    ],
+)
+def test_format_is_found_by_the_names(
+    tmp_path: Path, names: tuple[str, ...], content_type: str, split_type: str, strategy: str | None
+) -> None:
+    plan = plan_transform("first", folder_of(tmp_path / "in", *names), tmp_path / "out")
+    assert (plan.content_type, plan.split_type, plan.strategy) == (content_type, split_type, strategy)
+    assert plan.accept == ("text/csv" if content_type == "text/csv" else "application/jsonlines")
+    assert plan.files == len([name for name in names if not name.startswith(".")])
+    assert plan.name.startswith("first-batch-")
+
+
+def test_what_is_asked_for_counts(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", "a.txt", "b.jpg")
+    choices = Choices(
+        name="mine",
+        content_type="text/plain",
+        accept="x/y",
+        split_type="Line",
+        strategy="MultiRecord",
+        max_payload_mb=60,
+        is_joined=True,
+    )
+    plan = plan_transform("first", source, tmp_path / "out", choices)
+    assert (plan.name, plan.content_type, plan.accept, plan.split_type) == ("mine", "text/plain", "x/y", "Line")
+    assert (plan.strategy, plan.max_concurrent, plan.is_joined) == ("MultiRecord", 1, True)
+    assert (
+        plan_transform("first", source, tmp_path / "out", Choices(content_type="x", max_concurrent=7)).max_concurrent
+        == 7
+    )
+
+
+def test_requests_are_as_many_as_keep_the_cores_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    source = folder_of(tmp_path / "in", "a.jpg")
+    assert plan_transform("first", source, tmp_path / "out").max_concurrent * 6 <= 2 * 64 * 6
+    limited = plan_transform("first", source, tmp_path / "out", Choices(max_payload_mb=10))
+    assert limited.max_concurrent == 10
+
+
+@pytest.mark.parametrize(
+    ("names", "target", "choices", "message"),
+    [
+        ((), "out", {}, "There is no folder .*in. --input names a folder"),
+        ((".hidden",), "out", {}, "has no files"),
+        (("a.jpg",), "in/out", {}, "is inside --input .*: the next transform would read its outputs"),
+        (("a.jpg",), "in", {}, "is inside --input"),
+        (("a.jpg",), "full", {}, "is there already and not empty. Name another folder, or delete it first"),
+        (("a.jpg",), "file", {}, "file is a file. Name a folder"),
+        (("a.jpg", "notes.txt"), "out", {}, "notes.txt is of no kind that is known by its name"),
+        (("a.jpg", "b.jsonl"), "out", {}, "b.jsonl is application/json and .*a.jpg is image/jpeg: .* one content type"),
+        (("a.jpg",), "out", {"max_concurrent": 0}, "--max-concurrent 0: at least 1"),
+        (("a.jpg",), "out", {"max_payload_mb": 101}, "--max-payload 101: expected 1 to 100 MB, or 0"),
+        (("a.jpg",), "out", {"name": "no_name"}, "Transform job name 'no_name' is not one SageMaker takes"),
+    ],
+)
+def test_folders_that_cannot_be_used_are_refused(
+    tmp_path: Path, names: tuple[str, ...], target: str, choices: dict[str, Any], message: str
+) -> None:
+    folder_of(tmp_path / "full", "old.out")
+    (tmp_path / "file").touch()
+    folder_of(tmp_path / "in", *names)
+    with pytest.raises(KennelError, match=message):
+        plan_transform("first", tmp_path / "in", tmp_path / target, Choices(**choices))
+
+
+def test_missing_input_is_the_datas_fault(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        plan_transform("first", tmp_path / "none", tmp_path / "out")
+
+
+def test_answers_are_shown_in_short(tmp_path: Path) -> None:
+    prediction = {"label": "Pug", "probability": 0.987, "abstain": False}
+    unsure = {"label": "Cat", "probability": 0.3, "abstain": True}
+    answers = {
+        "a.jpg.out": json.dumps(prediction) + "\n",
+        "b.jpg.out": json.dumps({"predictions": [unsure], "model": {}}),
+        "c.jsonl.out": json.dumps({"id": 1, "SageMakerOutput": prediction}),
+        "d.csv.out": "1,2,3\n4,5,6\n",
+        "e.bin.out": "x" * 200,
+        "f.jpg.out": "not shown",
+    }
+    for name, text in answers.items():
+        (tmp_path / name).write_text(text)
+    assert answers_table(tmp_path).splitlines() == [
+        "  a.jpg    Pug  98.7%",
+        "  b.jpg    Cat?  30.0%",
+        "  c.jsonl  Pug  98.7%",
+        "  d.csv    1,2,3",
+        f"  e.bin    {'x' * 60}...",
+    ]
