@@ -11,9 +11,11 @@ from typing import Any
 
 import psutil
 import pytest
+from botocore.exceptions import ClientError
 from PIL import Image
 
 from kennel.local import daemon
+from local_service import BUCKET, ROLE, Client
 
 SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -76,3 +78,18 @@ def test_a_projects_script_comes_to_an_endpoint_by_every_road(runs: Path, tmp_pa
     assert "net.pth' (inference.py:4)" in reason
     assert len(answers["estimator"][0]) == 3
     assert answers == dict.fromkeys(("estimator", "model", "boto3"), answers["estimator"])
+
+
+def test_a_script_that_is_not_where_the_model_says_is_refused_at_once(client: Client) -> None:
+    environment = {
+        "SAGEMAKER_PROGRAM": "inference.py",
+        "SAGEMAKER_SUBMIT_DIRECTORY": f"s3://{BUCKET}/no/sourcedir.tar.gz",
+    }
+    with pytest.raises(
+        ClientError, match="Could not find the inference script's archive at s3://.*/no/sourcedir.tar.gz"
+    ):
+        client.sagemaker.create_model(
+            ModelName="no-script",
+            PrimaryContainer={"Image": "kennel-serve:1", "Environment": environment},
+            ExecutionRoleArn=ROLE,
+        )

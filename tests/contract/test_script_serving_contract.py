@@ -123,7 +123,12 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
 @pytest.fixture(scope="module")
 def four(start: Starter) -> Server:
     files = {"greeting.txt": "hi", "code/inference.py": FOUR, "code/helper.py": HELPER}
-    return start(files, SAGEMAKER_MODEL_SERVER_TIMEOUT="2", TS_MAX_RESPONSE_SIZE="7", MMS_NUMBER="1").wait_until_ready()
+    others = {
+        "TS_MAX_RESPONSE_SIZE": "7",
+        "MMS_NUMBER": "1",
+        "KENNEL_STANDS_IN_FOR": "aws.com/pytorch-inference:1.8-py3",
+    }
+    return start(files, SAGEMAKER_MODEL_SERVER_TIMEOUT="2", **others).wait_until_ready()
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +177,7 @@ def test_nothing_answers_before_the_script_has_its_model(four: Server) -> None:
     assert four.before_ready == {"refused"}
     functions = "model_fn,input_fn,predict_fn,output_fn"
     assert f"script='inference.py' functions={functions} workers=1/1" in four.output
+    assert four.output.startswith("Kennel's packages stand in for those of aws.com/pytorch-inference:1.8-py3: torch ")
     assert "Not used by this server: MMS_NUMBER, TS_MAX_RESPONSE_SIZE." in four.output
 
 
@@ -311,6 +317,29 @@ def test_a_network_in_torchscript_needs_no_script(start: Starter, network: torch
     reply = server.invoke(b"[[1, 2, 3]]", content_type="application/json")
     with torch.no_grad():
         assert reply.json == pytest.approx(network(torch.tensor([[1.0, 2.0, 3.0]])).numpy(), abs=1e-6)
+
+
+def test_a_model_fn_that_computed_with_threads_does_not_hang_its_workers(start: Starter) -> None:
+    """Forks have none of the threads that torch made for it, and would wait for them."""
+    code = """
+        import threading, time
+        import torch
+
+        torch.set_num_threads(2)
+
+        def model_fn(model_dir):
+            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+            return torch.ones(4_000_000).exp()
+
+        def input_fn(body, content_type):
+            return 1
+
+        def predict_fn(data, model):
+            return float(model.exp().mean())
+    """
+    server = start({"code/inference.py": code}, SAGEMAKER_MODEL_SERVER_TIMEOUT="20").wait_until_ready()
+    assert server.invoke(b"x").json == pytest.approx(15.154, abs=0.01)
+    assert "WARNING: model_fn left 1 thread(s) running." in server.errors
 
 
 def test_a_script_beside_a_kennel_model_may_define_what_it_wants(start: Starter) -> None:

@@ -14,6 +14,8 @@ from kennel.local.storage import LocalS3, read_address
 from kennel.local.store import Record, Store, now
 from kennel.local.validation import Json, Operation, service_model
 
+# Where the SDK's Model(entry_point=...) without a source_dir leaves the script.
+_SUBMIT_DIRECTORY: Final = "SAGEMAKER_SUBMIT_DIRECTORY"
 _NOT_HERE: Final = "is not supported by the local SageMaker. Leave it out, or use --on aws."
 
 
@@ -173,18 +175,23 @@ def check_container(container: Json, s3: LocalS3) -> None:
     if container.get("Mode", "SingleModel") != "SingleModel":
         raise invalid(f"Mode '{container['Mode']}' {_NOT_HERE}")
     uri = model_uri(container)
-    if uri is None:
-        return
+    if uri is not None and not _is_there(uri, s3, as_folder=is_folder(container)):
+        raise invalid(f"Could not find model data at {uri}.")
+    source = str(container.get("Environment", {}).get(_SUBMIT_DIRECTORY, ""))
+    if source.startswith("s3://") and not _is_there(source, s3, as_folder=False):
+        raise invalid(
+            f"Could not find the inference script's archive at {source} ({_SUBMIT_DIRECTORY}). Upload it again."
+        )
+
+
+def _is_there(uri: str, s3: LocalS3, *, as_folder: bool) -> bool:
     try:
         address = read_address(uri)
     except ContractError as error:
         raise invalid(str(error)) from error
     if isinstance(address, Path):
-        is_there = address.exists()
-    else:
-        is_there = bool(s3.keys(address)) if is_folder(container) else s3.has_object(address)
-    if not is_there:
-        raise invalid(f"Could not find model data at {uri}.")
+        return address.exists()
+    return bool(s3.keys(address)) if as_folder else s3.has_object(address)
 
 
 def is_folder(container: Json) -> bool:

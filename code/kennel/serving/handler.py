@@ -31,7 +31,7 @@ from kennel.serving.request import RequestError, header_of
 from kennel.serving.response import choose_media_type, default_media_type, render_error, render_fault
 from kennel.serving.script import Script, load_script
 from kennel.serving.script_answer import answer_script
-from kennel.serving.script_process import become_a_scripts
+from kennel.serving.script_process import become_a_scripts, warn_of_threads
 from kennel.serving.source_dir import find_script
 
 Model = Engine | Script
@@ -66,7 +66,9 @@ def load_once(model_dir: str) -> Model:
         default_media_type()
         return functions.model_fn(model_dir)
     become_a_scripts()
-    return load_script(source, Path(model_dir), context=make_context(model_dir))
+    script = load_script(source, Path(model_dir), context=make_context(model_dir))
+    warn_of_threads()
+    return script
 
 
 def make_context(model_dir: str, *headers: Mapping[str, Any]) -> Context:

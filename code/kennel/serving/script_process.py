@@ -6,6 +6,7 @@ Exercise it: pytest tests/contract/test_script_serving_contract.py
 import logging
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ def become_a_scripts() -> None:
             stream.reconfigure(line_buffering=True)
     _log_like_the_toolkit()
     _hide_gpus()
+    os.register_at_fork(after_in_child=_use_one_thread)
 
 
 def _log_like_the_toolkit() -> None:
@@ -43,6 +45,23 @@ def _level(text: str) -> int:
     if level is None:
         raise UserError(f"{parameters.LOG_LEVEL_ENV} is '{text}'. Expected a number, as 20, or a name, as INFO.")
     return int(level)
+
+
+def _use_one_thread() -> None:
+    """In a worker: the threads that a script's model_fn had computing are not in its forks, which would wait for them
+    for ever (torch 2.15, measured)."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+def warn_of_threads() -> None:
+    """Says so where a script started threads with its model: they are not in the workers either."""
+    if (others := threading.active_count() - 1) > 0:
+        print(
+            f"WARNING: model_fn left {others} thread(s) running. The workers are forks of this process, without them: "
+            "start threads in the first request.",
+            flush=True,
+        )
 
 
 def _hide_gpus() -> None:

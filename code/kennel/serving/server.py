@@ -71,6 +71,7 @@ from kennel.serving.lifeline import Ended, Failed, LifelineReader, Loaded, Messa
 from kennel.serving.pulse import PulseReader
 from kennel.serving.settings import ServerSettings, read_settings, unused_settings
 from kennel.serving.vitals import LOOK_S, Vitals
+from kennel.stand_in import STANDS_IN_FOR, stand_in_note
 
 # After as long multi-model-server gives up a model that it cannot get, and serves without: it must not come to that.
 _JAVA_DEADLINE_S: Final = 55.0
@@ -85,11 +86,12 @@ _MEMORY: Final = "If memory ran out, use a larger instance, or set SAGEMAKER_MOD
 
 def main() -> None:
     """Serves until stopped, and exits with the status that says how it ended."""
+    if image := os.environ.get(STANDS_IN_FOR):
+        print(stand_in_note(image), flush=True)
+    if unused := unused_settings(os.environ):
+        print(f"Not used by this server: {', '.join(unused)}. Its own are SAGEMAKER_MODEL_SERVER_*.", flush=True)
     try:
-        settings = read_settings()
-        if unused := unused_settings(os.environ):
-            print(f"Not used by this server: {', '.join(unused)}. Its own are SAGEMAKER_MODEL_SERVER_*.", flush=True)
-        serve(settings)
+        serve(read_settings())
     except _Stopped:
         sys.exit(0)
     except (KennelError, OSError) as error:  # OSError: a full disk, a missing permission

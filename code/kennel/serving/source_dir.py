@@ -142,6 +142,8 @@ def _hint(model_dir: Path) -> str:
     scripts = sorted(path.relative_to(model_dir) for path in model_dir.glob("code/*.py"))
     if scripts:
         return f". If {scripts[0]} is that script, say so: {parameters.USER_PROGRAM_ENV}={scripts[0].name}"
+    if nested := sorted(model_dir.glob("*/code/*.py")):
+        return f". {nested[0].relative_to(model_dir)} is a folder too deep: pack from inside {nested[0].parts[-3]}/"
     if (model_dir / environment.DEFAULT_MODULE_NAME).is_file():
         return f". {environment.DEFAULT_MODULE_NAME} is at the top of the archive; it belongs into code/"
     return ""

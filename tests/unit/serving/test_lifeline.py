@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kennel.serving.lifeline import Ended, Failed, LifelineReader, LifelineWriter, Loaded
+from kennel.serving.lifeline import Ended, Failed, LifelineReader, LifelineWriter, Loaded, summary
 
 LOADED = Loaded({"backbone": "resnet18"}, golden=3, load_s=1.5)
 
@@ -53,3 +53,8 @@ def test_a_worker_without_a_supervisor_cannot_start(tmp_path: Path) -> None:
     reader.close()
     with pytest.raises(OSError, match="No such device"):
         LifelineWriter(tmp_path / "lifeline")
+
+
+def test_what_answers_is_said_on_one_line() -> None:
+    assert summary({"backbone": "resnet18", "classes": 3}, 2) == "backbone=resnet18 classes=3 golden=2"
+    assert summary({"script": "a.py", "functions": ["model_fn"]}, 0) == "script='a.py' functions=model_fn"

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from kennel.errors import UserError
-from kennel.serving.settings import DEFAULT_VMARGS, default_workers, read_settings
+from kennel.serving.settings import DEFAULT_VMARGS, default_workers, read_settings, unused_settings
 
 
 def test_defaults_are_sagemakers(tmp_path: Path) -> None:
@@ -89,3 +89,8 @@ def test_workers_are_bounded_by_the_containers_memory(tmp_path: Path, monkeypatc
     assert default_workers(tmp_path) == 16
     (tmp_path / "memory.max").write_text(f"{4 * 2**30}\n")
     assert default_workers(tmp_path) == 6
+
+
+def test_what_sets_up_other_servers_is_named() -> None:
+    environ = {"TS_MAX_RESPONSE_SIZE": "1", "MMS_X": "2", "SAGEMAKER_TS_BATCH_SIZE": "3", "SAGEMAKER_PROGRAM": "x"}
+    assert unused_settings(environ) == ["MMS_X", "SAGEMAKER_TS_BATCH_SIZE", "TS_MAX_RESPONSE_SIZE"]
