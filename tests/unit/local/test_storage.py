@@ -94,3 +94,14 @@ def test_link_or_copy_replaces_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "out" / "target").write_text("old")
     link_or_copy(tmp_path / "source", tmp_path / "out" / "target")
     assert (tmp_path / "out" / "target").read_text() == "new"
+
+
+def test_weights_are_stored_and_text_is_compressed(tmp_path: Path) -> None:
+    for folder, name in (("model", "model.safetensors"), ("data", "history.json")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(b"0" * 100_000)
+        pack(tmp_path / folder, tmp_path / f"{folder}.tar.gz")
+        unpack(tmp_path / f"{folder}.tar.gz", tmp_path / "again" / folder)
+        assert (tmp_path / "again" / folder / name).read_bytes() == b"0" * 100_000
+    assert (tmp_path / "model.tar.gz").stat().st_size > 100_000
+    assert (tmp_path / "data.tar.gz").stat().st_size < 2_000

@@ -1,8 +1,9 @@
 """kennel.training.randomness and kennel.training.schedules: functions of what they are for, and of nothing else."""
 
 import pytest
+import torch
 
-from kennel.training.randomness import generator, numpy_generator, permutation, seed_of
+from kennel.training.randomness import generator, numpy_generator, permutation, seed_of, seed_torch
 from kennel.training.schedules import learning_rate_factor
 
 
@@ -13,6 +14,13 @@ def test_seed_of_is_the_same_in_every_process() -> None:
 def test_seed_of_differs_for_different_purposes() -> None:
     seeds = {seed_of(*purpose) for purpose in [("a", 1, 2), ("a", 2, 1), ("b", 1, 2), ("a", 12), ("a", 1), ("a",)]}
     assert len(seeds) == 6
+
+
+def test_seed_torch_draws_what_manual_seed_does() -> None:
+    seed_torch("step", 1, 2)
+    ours = torch.rand(3)
+    torch.manual_seed(seed_of("step", 1, 2))
+    assert torch.equal(ours, torch.rand(3))
 
 
 def test_permutation_is_one_and_a_function_of_its_purpose() -> None:
