@@ -135,6 +135,22 @@ def test_order_mounts_the_real_folders_and_what_the_program_wrote_stays(containe
     assert not [key for key in order.environment if "KEY" in key or "SECRET" in key]
 
 
+def test_trials_of_a_tuning_job_see_its_shared_folder(containers: Containers, tmp_path: Path) -> None:
+    ml, log = MlPaths(tmp_path / "job" / "ml"), tmp_path / "job" / "log.txt"
+    trial = request_with(TuningJobArn="arn:aws:sagemaker:us-east-1:123456789012:hyper-parameter-tuning-job/search")
+    containers.lay_out(trial, ml)
+    order = read_order(Path(containers.training(trial, ml, log).command[-1]))
+    assert order.environment["KENNEL_SHARED_DIR"] == "/opt/kennel/shared"
+    [mount] = [mount for mount in order.hosts[0].mounts if mount.target == "/opt/kennel/shared"]
+    assert (mount.source, mount.read_only) == (str(tmp_path / "search" / "shared"), False)
+    assert (tmp_path / "search" / "shared").stat().st_uid == os.getuid()
+
+    alone = {**trial, "Environment": {"KENNEL_SHARED_DIR": ""}}  # its user's own word on it
+    order = read_order(Path(containers.training(alone, ml, log).command[-1]))
+    assert order.environment["KENNEL_SHARED_DIR"] == ""
+    assert not [mount for mount in order.hosts[0].mounts if mount.target == "/opt/kennel/shared"]
+
+
 def test_every_host_writes_to_folders_of_its_own_that_are_brought_together(
     containers: Containers, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from kennel.training.features import eval_features, train_features
 from kennel.training.fit import Fitting, TrainInputs, _objective
 from kennel.training.loader import Batch, EvalPictures, TrainPictures
 from kennel.training.network import build_start
+from kennel.training.shared_features import Part, SharedFeatures
 from kennel.training.stopping import Stopped, StopRequest
 
 CPU = torch.device("cpu")
@@ -150,6 +151,26 @@ def test_two_train_as_one(
         expected = alone.state[name].double()
         assert (tensor - expected).norm() <= state_rel * expected.norm() + 1e-6, name
     assert (leader.files, other.files) == (alone.files, 0)
+
+
+def _share(world: World, folder: Path) -> tuple[Tensor, str, int]:
+    """The features, what became of them, and how often this rank computed."""
+    computed = []
+
+    def compute() -> Tensor:
+        computed.append(1)
+        return torch.arange(6, dtype=torch.float32).reshape(3, 2)
+
+    shared = SharedFeatures(folder, {"data": "1"}, world)
+    rows = shared.rows(Part("valid", {}, (3, 2)), compute, device="cpu", stop=StopRequest())
+    return rows, shared.outcome, len(computed)
+
+
+def test_of_ranks_the_leader_reads_what_all_get(together: Together, tmp_path: Path) -> None:
+    (first, ours, _), (_, theirs, _) = together(_share, tmp_path)
+    assert (ours, theirs) == ("written", "off")  # only the leader writes
+    for rows, outcome, computed in together(_share, tmp_path):
+        assert torch.equal(rows, first) and (outcome, computed) == ("read", 0)
 
 
 @dataclasses.dataclass(frozen=True)
