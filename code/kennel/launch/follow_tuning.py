@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 _POLL_S: Final = 0.5
+_PAGE: Final = 100  # trainings in an answer: long searches are asked for less often
 _REASON_CHARACTERS: Final = 220
 _ROWS_KEPT: Final = 40  # of a long search, in the table that stays
 _FRAME_ROWS: Final = 9  # of a screen, that are no training
@@ -107,7 +108,7 @@ def _follow(name: str, place: Place, screen: Screen) -> Outcome:
         screen.show(outcome)
         if outcome.status in ENDED:
             return outcome
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S * (1 + len(outcome.trials) // _PAGE))
 
 
 class Lines:

@@ -96,7 +96,7 @@ def create_tuning_job(job: TuningJob, place: Place) -> None:
         metric_definitions=metric_definitions(),
         hyperparameter_ranges=_sdk_ranges(job.ranges),
         strategy=search.strategy,
-        max_jobs=search.max_jobs,
+        max_jobs=job.jobs,  # of a grid too: the SDK sends a null for none, and botocore refuses it
         max_parallel_jobs=search.max_parallel_jobs,
         early_stopping_type=search.early_stopping,
         warm_start_config=parent,

@@ -21,6 +21,12 @@ def _advice(severity: str, title: str, change: str, *evidence: str) -> Json:
 
 def _no_best(content: Mapping[str, Any]) -> Json:
     reasons = list(dict.fromkeys(str(each["reason"]) for each in content["trials"] if each["reason"]))
+    if content["status"] == "InProgress":
+        return _advice("note", "The search has only begun", "Report on it again when a training has ended.")
+    if content["status"] == "Stopped":
+        return _advice(
+            "note", "It was stopped before a training ended with an objective", "Search again.", *reasons[:3]
+        )
     if not content["trials"]:
         return _advice("fault", "No training was started", "Search again.", str(content["failure"] or ""))
     change = "Mend what the trainings' logs say, then search again." if reasons else "Search again."

@@ -136,6 +136,13 @@ def test_a_search_that_found_nothing_has_a_page_that_says_why(tmp_path: Path, tr
     assert page.count("<figure") == 0
 
 
+@pytest.mark.parametrize(("status", "title"), [("InProgress", "has only begun"), ("Stopped", "was stopped before")])
+def test_a_search_without_results_yet_is_told_apart_from_a_failed_one(tmp_path: Path, status: str, title: str) -> None:
+    content = content_of(tmp_path, [made_trial(1, status="Stopped")], status=status)
+    assert title in content["advice"][0]["title"]
+    assert content["advice"][0]["severity"] == "note"
+
+
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     folder = make_search(tmp_path)
     (folder / "trials.json").write_text('[{"number": 1')
