@@ -77,6 +77,7 @@ def test_a_projects_script_comes_to_an_endpoint_by_every_road(runs: Path, tmp_pa
     assert "ERROR ScriptError: inference.py: model_fn raised FileNotFoundError: [Errno 2] No such file" in reason
     assert "net.pth' (inference.py:4)" in reason
     assert len(answers["estimator"][0]) == 3
+    assert answers.pop("train") == [pytest.approx(answers["estimator"][0], abs=1e-4)]
     assert answers == dict.fromkeys(("estimator", "model", "boto3"), answers["estimator"])
 
 

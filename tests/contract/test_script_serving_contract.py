@@ -3,6 +3,7 @@
 import io
 import json
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -52,6 +53,8 @@ def predict_fn(data, model, context):
         raise BaseInferenceToolkitError(422, "not these data", "no")
     if data == "slow":
         time.sleep(30)
+    if data == "long":
+        return "x" * 6_553_501
     if data == "teapot":
         context.set_response_status(code=418, phrase="teapot")
     if data == "attributes":
@@ -232,6 +235,17 @@ def test_a_request_that_takes_too_long_costs_a_worker_and_not_the_server(four: S
     assert ask(four, "again").body == b"hello, AGAIN"
 
 
+def test_an_answer_over_the_limit_is_an_error_and_the_worker_lives(four: Server) -> None:
+    (worker,) = four.family()[4:]
+    reply = ask(four, "long")
+    assert (reply.status, reply.json["error"]["code"]) == (500, "answer_too_large")
+    assert (
+        "has 6553501 bytes, over the limit of 6553500 (SAGEMAKER_MAX_PAYLOAD_IN_MB)" in reply.json["error"]["message"]
+    )
+    assert ask(four, "again").body == b"hello, AGAIN"
+    assert four.family()[4:] == [worker]
+
+
 def test_the_servers_own_question_is_no_business_of_the_script(four: Server) -> None:
     reply = four.invoke(picture(), content_type="image/png", x_kennel_canary="1")
     assert (reply.status, reply.json) == (200, {"status": "alive"})
@@ -319,6 +333,29 @@ def test_a_network_in_torchscript_needs_no_script(start: Starter, network: torch
         assert reply.json == pytest.approx(network(torch.tensor([[1.0, 2.0, 3.0]])).numpy(), abs=1e-6)
 
 
+PICKLED = """
+import torch
+
+def model_fn(model_dir):
+    return torch.load(model_dir + "/model.pth")
+"""
+
+
+@pytest.mark.parametrize(("tag", "is_read"), [("1.12-cpu-py38", True), ("2.6.0-cpu-py312", False)])
+def test_a_pickled_network_is_read_where_the_image_would_have_read_it(
+    start: Starter, network: torch.nn.Linear, tag: str, is_read: bool
+) -> None:
+    stream = io.BytesIO()
+    torch.save(network, stream)
+    files = {"model.pth": stream.getvalue(), "code/inference.py": PICKLED}
+    server = start(files, KENNEL_STANDS_IN_FOR=f"763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:{tag}")
+    if is_read:
+        assert server.wait_until_ready().invoke(b"[[1, 2, 3]]", content_type="application/json").status == 200
+        return
+    status, line = reason_of(server)
+    assert (status, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 in the model's environment" in line) == (4, True)
+
+
 def test_a_model_fn_that_computed_with_threads_does_not_hang_its_workers(start: Starter) -> None:
     """Forks have none of the threads that torch made for it, and would wait for them."""
     code = """
@@ -381,6 +418,35 @@ def test_many_models_may_have_a_script_each(start: Starter) -> None:
     for name in ("b", "a"):
         assert server.request("POST", f"/models/{name}/invoke", b"x").body == f"{name} x".encode()
     assert "asked a" in server.errors
+
+
+def test_requirements_are_installed_for_one_server_alone_where_that_is_asked_for(start: Starter) -> None:
+    code = """
+        import tiny_package
+
+        def model_fn(model_dir):
+            return tiny_package.__file__
+
+        def transform_fn(model, body, content_type, accept):
+            return model + " " * int(body)
+    """
+    wheel = io.BytesIO()
+    with zipfile.ZipFile(wheel, "w") as packed:
+        packed.writestr("tiny_package/__init__.py", "")
+        info = "tiny_package-1.0.dist-info"
+        packed.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-package\nVersion: 1.0\n")
+        packed.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        packed.writestr(f"{info}/RECORD", "")
+    files: dict[str, str | bytes] = {
+        "code/inference.py": code,
+        "code/requirements.txt": "--no-index\n--find-links .\ntiny-package==1.0\nnumpy\n",
+        "code/tiny_package-1.0-py3-none-any.whl": wheel.getvalue(),
+    }
+    server = start(files, KENNEL_REQUIREMENTS="install", SAGEMAKER_MAX_PAYLOAD_IN_MB="20").wait_until_ready()
+    reply = server.invoke(b"10000000", content_type="text/csv")  # a batch transform's answers may be long
+    assert (reply.status, len(reply.body) > 10_000_000) == (200, True)
+    assert Path(reply.body.decode().strip()).is_relative_to(server.base / "tmp")
+    assert "requirements.txt: installed for this job alone" in server.errors
 
 
 # What cannot be served.

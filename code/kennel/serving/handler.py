@@ -32,6 +32,7 @@ from kennel.serving.response import choose_media_type, default_media_type, rende
 from kennel.serving.script import Script, load_script
 from kennel.serving.script_answer import answer_script
 from kennel.serving.script_process import become_a_scripts, warn_of_threads
+from kennel.serving.settings import payload_bytes
 from kennel.serving.source_dir import find_script
 
 Model = Engine | Script
@@ -46,7 +47,7 @@ def handle(data: Sequence[Mapping[str, Any]] | None, context: Context) -> list[b
     if data is None:
         return None
     replies = [
-        answer(each.get("body"), context.get_all_request_header(i), model, context=context)
+        _within_limit(answer(each.get("body"), context.get_all_request_header(i), model, context=context))
         for i, each in enumerate(data)
     ]
     for index, reply in enumerate(replies):
@@ -99,6 +100,18 @@ def answer(body: bytes | bytearray | None, headers: Mapping[str, Any], model: Mo
         )
     except Exception:
         return _fault()
+
+
+def _within_limit(reply: Reply) -> Reply:
+    """multi-model-server takes a worker with a longer answer for dead (1.1.11, measured)."""
+    limit = payload_bytes()
+    if len(reply.body) <= limit:
+        return reply
+    return error_reply(
+        500,
+        "answer_too_large",
+        f"The answer has {len(reply.body)} bytes, over the limit of {limit} (SAGEMAKER_MAX_PAYLOAD_IN_MB).",
+    )
 
 
 def _fault() -> Reply:

@@ -29,7 +29,6 @@ from types import ModuleType
 from typing import Any, Final
 
 from kennel.errors import ContractError, KennelError
-from kennel.requirements_file import provide_requirements
 from kennel.serving import script_defaults
 from kennel.serving.request import RequestError
 from kennel.serving.source_dir import SourceDir, has_card
@@ -133,6 +132,8 @@ def _make_way(source: SourceDir, program: Path, model_dir: Path) -> None:
     # The SDK packs dependencies= into lib/, and says that they are beside the script.
     paths = list(dict.fromkeys([str(source.folder), str(program.parent), str(source.folder / "lib")]))
     if requirements.is_file():
+        from kennel.requirements_file import provide_requirements  # needs a package that nothing else here does
+
         packages = Path(tempfile.mkdtemp(prefix="script-")) / "packages"
         print(provide_requirements(requirements, packages, os.environ), file=sys.stderr, flush=True)
         paths += [str(packages)] if packages.is_dir() else []
@@ -203,7 +204,7 @@ def _told(what: str, error: BaseException | None, folder: Path) -> ScriptError:
         return ScriptError(what)
     traceback.print_exception(error, file=sys.stderr)
     sys.stderr.flush()
-    return ScriptError(f"{what} {summary(error)}{_place(error, folder)}.{_remedy(error)} Its traceback is above.")
+    return ScriptError(f"{what} {summary(error)}{_place(error, folder)}.{remedy(error)} Its traceback is above.")
 
 
 def summary(error: BaseException) -> str:
@@ -221,7 +222,7 @@ def _place(error: BaseException, folder: Path) -> str:
     return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
 
 
-def _remedy(error: BaseException) -> str:
+def remedy(error: BaseException) -> str:
     """What helps, of faults that are met here and not on AWS."""
     text = str(error)
     if isinstance(error, ModuleNotFoundError):

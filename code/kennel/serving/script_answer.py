@@ -23,7 +23,7 @@ from sagemaker_inference.errors import BaseInferenceToolkitError, UnsupportedFor
 
 from kennel.serving.reply import Reply, error_reply, json_reply
 from kennel.serving.request import RequestError, header_of, media_type
-from kennel.serving.script import RaisedError, Script, summary
+from kennel.serving.script import RaisedError, Script, remedy, summary
 
 # What the server sends itself when nobody else asks (kennel.serving.vitals): no business of a script's. SageMaker
 # passes no such header on.
@@ -91,6 +91,6 @@ def _refusal(raised: RaisedError) -> Reply:
     print(f"ERROR {fault_id} {raised.name} raised: {trace}", file=sys.stderr, flush=True)
     if isinstance(error, BaseInferenceToolkitError) and 400 <= int(error.status_code) <= 599:
         return error_reply(int(error.status_code), "script_refused", str(error.message), id=fault_id)
-    what = summary(error) if error else ""
-    message = f"{raised.name} of the script raised {what}. The server's log has the traceback under the id {fault_id}."
+    what = f"{summary(error)}.{remedy(error)}" if error else ""
+    message = f"{raised.name} of the script raised {what} The server's log has the traceback under the id {fault_id}."
     return error_reply(500, "script_failed", message, id=fault_id)

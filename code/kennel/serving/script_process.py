@@ -5,8 +5,10 @@ Exercise it: pytest tests/contract/test_script_serving_contract.py
 
 import logging
 import os
+import re
 import sys
 import threading
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +16,10 @@ import mms
 from sagemaker_inference import parameters
 
 from kennel.errors import UserError
+from kennel.stand_in import STANDS_IN_FOR
 
 _MMS: Final = str(Path(mms.__file__).parent)
+_PICKLES: Final = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 _DRIVER: Final = Path("/proc/driver/nvidia/gpus")
 
 
@@ -28,6 +32,7 @@ def become_a_scripts() -> None:
             stream.reconfigure(line_buffering=True)
     _log_like_the_toolkit()
     _hide_gpus()
+    _load_as_the_image_would(os.environ)
     os.register_at_fork(after_in_child=_use_one_thread)
 
 
@@ -45,6 +50,18 @@ def _level(text: str) -> int:
     if level is None:
         raise UserError(f"{parameters.LOG_LEVEL_ENV} is '{text}'. Expected a number, as 20, or a name, as INFO.")
     return int(level)
+
+
+def _load_as_the_image_would(environ: MutableMapping[str, str]) -> None:
+    """torch.load read whole networks, pickled, until torch 2.6: in the place of an older image it does so here too.
+
+    What is unpickled comes from the archive whose code runs anyway.
+    """
+    image = environ.get(STANDS_IN_FOR, "")
+    version = re.search(r":(\d+)\.(\d+)[^/]*$", image)
+    if version and (int(version[1]), int(version[2])) < (2, 6) and _PICKLES not in environ:
+        environ[_PICKLES] = "1"
+        print(f"torch.load reads pickled networks, as in {image} ({_PICKLES}=1).", flush=True)
 
 
 def _use_one_thread() -> None:

@@ -85,7 +85,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> ServerSettings:
         workers=_whole(environ, parameters.MODEL_SERVER_WORKERS_ENV, workers, 1, 1024),
         timeout_s=_whole(environ, parameters.MODEL_SERVER_TIMEOUT_SECONDS_ENV, seconds, 1, 3600),
         startup_timeout_s=_whole(environ, parameters.STARTUP_TIMEOUT_ENV, 600, 1, 3600),
-        max_request_bytes=_payload_bytes(environ),
+        max_request_bytes=payload_bytes(environ),
         vmargs=DEFAULT_VMARGS if vmargs is None else tuple(vmargs.split()),
         engine=choose_engine(environ),
     )
@@ -101,7 +101,8 @@ def default_workers(cgroup: Path = CGROUP) -> int:
     return max(1, min(cores(cgroup), (memory_bytes(cgroup) - _BASE_BYTES) // _WORKER_BYTES))
 
 
-def _payload_bytes(environ: Mapping[str, str]) -> int:
+def payload_bytes(environ: Mapping[str, str] = os.environ) -> int:
+    """The longest body of a request, and of an answer. Raises UserError."""
     name = parameters.MAX_REQUEST_SIZE
     if not environ.get(name, "").strip():
         return DEFAULT_REQUEST_BYTES

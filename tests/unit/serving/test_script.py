@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -223,3 +224,8 @@ def test_requirements_are_looked_at_before_the_script(
 def test_requirements_that_are_installed_are_said_so(load: Loader, capsys: pytest.CaptureFixture[str]) -> None:
     load(MODEL, **{"requirements.txt": "pytest\n"})
     assert "requirements.txt: all of it is installed already." in capsys.readouterr().err
+
+
+def test_the_handler_needs_no_package_that_only_requirements_do() -> None:
+    code = "import sys; sys.modules['packaging'] = None; import kennel.serving.handler"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -88,6 +88,12 @@ def test_what_cannot_be_sent_is_a_fault_in_the_log(capsys: pytest.CaptureFixture
             "script_failed",
             "transform_fn of the script raised ValueError: bad thing. The",
         ),
+        (
+            ModuleNotFoundError("no cv2", name="cv2"),
+            500,
+            "script_failed",
+            "transform_fn of the script raised ModuleNotFoundError: no cv2. Put cv2 into the archive's code/, or",
+        ),
         (SystemExit(1), 500, "script_failed", "transform_fn of the script raised SystemExit: 1. The server's log"),
         (MemoryError(), 507, "out_of_memory", "Memory does not suffice"),
         (RequestError("not that", status=400), 400, "invalid_request", "not that"),

@@ -8,6 +8,13 @@ import torch
 from inference import Net
 
 
+def model_fn(model_dir):  # noqa: ANN001, ANN201  many serve by the script they train by
+    model = Net()
+    with open(os.path.join(model_dir, "model.pth"), "rb") as f:
+        model.load_state_dict(torch.load(f))
+    return model
+
+
 def main(args):  # noqa: ANN001, ANN201
     torch.manual_seed(args.seed)
     model = Net()
