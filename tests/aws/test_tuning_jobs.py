@@ -88,10 +88,10 @@ def wait_for_trials(client: Client, name: str, count: int, *, status: str = "InP
 
 
 def test_search_completes_with_its_best_training_job(client: Client) -> None:
-    tune(client, "whole", jobs=6, outer={"Tags": [{"Key": "owner", "Value": "tests"}]})
-    first = search(client, "whole")
+    tune(client, "hpo-whole", jobs=6, outer={"Tags": [{"Key": "owner", "Value": "tests"}]})
+    first = search(client, "hpo-whole")
     assert first["HyperParameterTuningJobStatus"] == "InProgress"
-    job = ended_search(client, "whole")
+    job = ended_search(client, "hpo-whole")
     assert job["HyperParameterTuningJobStatus"] == "Completed"
     assert job["TrainingJobStatusCounters"] == {
         "Completed": 6,
@@ -103,7 +103,7 @@ def test_search_completes_with_its_best_training_job(client: Client) -> None:
     assert job["ObjectiveStatusCounters"] == {"Succeeded": 6, "Pending": 0, "Failed": 0}
     assert job["HyperParameterTuningEndTime"] >= job["CreationTime"]
     assert job["ConsumedResources"]["RuntimeInSeconds"] >= 1
-    found = trials(client, "whole")
+    found = trials(client, "hpo-whole")
     values = [each["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for each in found]
     best = job["BestTrainingJob"]
     assert best["FinalHyperParameterTuningJobObjectiveMetric"] == {
@@ -120,10 +120,13 @@ def test_search_completes_with_its_best_training_job(client: Client) -> None:
 
 
 def test_trial_is_a_training_job_that_says_what_it_belongs_to(client: Client) -> None:
-    tune(client, "parts", jobs=1, parallel=1, orders={"look": "1"})
-    arn = ended_search(client, "parts")["HyperParameterTuningJobArn"]
-    [trial] = trials(client, "parts")
-    assert trial["TrainingJobName"].startswith("parts-001-") and len(trial["TrainingJobName"]) == len("parts-001-") + 8
+    tune(client, "hpo-parts", jobs=1, parallel=1, orders={"look": "1"})
+    arn = ended_search(client, "hpo-parts")["HyperParameterTuningJobArn"]
+    [trial] = trials(client, "hpo-parts")
+    assert (
+        trial["TrainingJobName"].startswith("hpo-parts-001-")
+        and len(trial["TrainingJobName"]) == len("hpo-parts-001-") + 8
+    )
     job = client.job(trial["TrainingJobName"])
     assert job["TuningJobArn"] == arn
     tuned = trial["TunedHyperParameters"]
@@ -132,18 +135,18 @@ def test_trial_is_a_training_job_that_says_what_it_belongs_to(client: Client) ->
     assert job["HyperParameters"] == {**static, **tuned}
     assert {each["MetricName"] for each in job["FinalMetricDataList"]} == {"objective", "loss"}
     seen = (client.runs / trial["TrainingJobName"] / "log.txt").read_text()
-    assert f'"KENNEL_SHARED_DIR": "{client.runs}/parts/shared"' in seen
-    assert not (client.runs / "parts" / "shared").exists()
+    assert f'"KENNEL_SHARED_DIR": "{client.runs}/hpo-parts/shared"' in seen
+    assert not (client.runs / "hpo-parts" / "shared").exists()
     assert client.s3.head_object(
         Bucket="sagemaker-us-east-1-123456789012", Key=f"results/{trial['TrainingJobName']}/output/model.tar.gz"
     )
 
 
 def test_file_of_trials_says_what_the_api_says(client: Client) -> None:
-    tune(client, "filed", jobs=2)
-    ended_search(client, "filed")
-    shown = {each["TrainingJobName"]: each for each in trials(client, "filed")}
-    for number, kept in enumerate(kept_trials(client, "filed"), 1):
+    tune(client, "hpo-filed", jobs=2)
+    ended_search(client, "hpo-filed")
+    shown = {each["TrainingJobName"]: each for each in trials(client, "hpo-filed")}
+    for number, kept in enumerate(kept_trials(client, "hpo-filed"), 1):
         summary = shown[kept["TrainingJobName"]]
         assert kept["number"] == number and kept["parameters"] == summary["TunedHyperParameters"]
         assert kept["objective"] == summary["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
@@ -154,19 +157,19 @@ def test_file_of_trials_says_what_the_api_says(client: Client) -> None:
 
 
 def test_never_more_trials_at_once_than_asked_for(client: Client) -> None:
-    tune(client, "narrow", jobs=5, parallel=2, orders={"step-s": "0.1"})
+    tune(client, "hpo-narrow", jobs=5, parallel=2, orders={"step-s": "0.1"})
     most = 0
-    while search(client, "narrow")["HyperParameterTuningJobStatus"] == "InProgress":
-        running = search(client, "narrow")["TrainingJobStatusCounters"]["InProgress"]
-        most = max(most, running, len(trials(client, "narrow", StatusEquals="InProgress")))
+    while search(client, "hpo-narrow")["HyperParameterTuningJobStatus"] == "InProgress":
+        running = search(client, "hpo-narrow")["TrainingJobStatusCounters"]["InProgress"]
+        most = max(most, running, len(trials(client, "hpo-narrow", StatusEquals="InProgress")))
         time.sleep(0.05)
     assert most == 2
-    assert len(trials(client, "narrow")) == 5
+    assert len(trials(client, "hpo-narrow")) == 5
 
 
 def test_description_has_what_the_sdk_counts_on(client: Client) -> None:
-    tune(client, "shown", jobs=1, parallel=1, ranges={"ContinuousParameterRanges": [RATE]})
-    job = ended_search(client, "shown")
+    tune(client, "hpo-shown", jobs=1, parallel=1, ranges={"ContinuousParameterRanges": [RATE]})
+    job = ended_search(client, "hpo-shown")
     config = job["HyperParameterTuningJobConfig"]
     assert config["ParameterRanges"] == {
         "ContinuousParameterRanges": [RATE],
@@ -179,22 +182,22 @@ def test_description_has_what_the_sdk_counts_on(client: Client) -> None:
 
 
 def test_random_search_with_a_seed_is_the_same_again_whatever_its_trials_take(client: Client) -> None:
-    tune(client, "seeded-a", jobs=6, parallel=3, RandomSeed=5, orders={"step-s": "0.05"})
-    tune(client, "seeded-b", jobs=6, parallel=1, RandomSeed=5, orders={"steps": "1"})
-    tune(client, "seeded-c", jobs=6, parallel=3, RandomSeed=6, orders={"steps": "1"})
+    tune(client, "hpo-seeded-a", jobs=6, parallel=3, RandomSeed=5, orders={"step-s": "0.05"})
+    tune(client, "hpo-seeded-b", jobs=6, parallel=1, RandomSeed=5, orders={"steps": "1"})
+    tune(client, "hpo-seeded-c", jobs=6, parallel=3, RandomSeed=6, orders={"steps": "1"})
     tried = {}
-    for name in ("seeded-a", "seeded-b", "seeded-c"):
+    for name in ("hpo-seeded-a", "hpo-seeded-b", "hpo-seeded-c"):
         assert ended_search(client, name)["HyperParameterTuningJobStatus"] == "Completed"
         tried[name] = [each["parameters"] for each in kept_trials(client, name)]
-    assert tried["seeded-a"] == tried["seeded-b"] != tried["seeded-c"]
+    assert tried["hpo-seeded-a"] == tried["hpo-seeded-b"] != tried["hpo-seeded-c"]
 
 
 def test_grid_tries_every_combination_once(client: Client) -> None:
     ranges = {"CategoricalParameterRanges": [BATCH, {"Name": "lr", "Values": ["0.1", "0.01"]}]}
-    tune(client, "grid", jobs=None, parallel=3, Strategy="Grid", ranges=ranges, orders={"steps": "1"})
-    job = ended_search(client, "grid")
+    tune(client, "hpo-grid", jobs=None, parallel=3, Strategy="Grid", ranges=ranges, orders={"steps": "1"})
+    job = ended_search(client, "hpo-grid")
     assert job["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxNumberOfTrainingJobs"] == 6
-    assert {tuple(sorted(each["TunedHyperParameters"].items())) for each in trials(client, "grid")} == {
+    assert {tuple(sorted(each["TunedHyperParameters"].items())) for each in trials(client, "hpo-grid")} == {
         (("batch", batch), ("lr", lr)) for batch in BATCH["Values"] for lr in ("0.1", "0.01")
     }
     assert job["BestTrainingJob"]["TunedHyperParameters"] == {"batch": '"32"', "lr": "0.01"}
@@ -203,15 +206,15 @@ def test_grid_tries_every_combination_once(client: Client) -> None:
 def test_hyperband_stops_trials_before_their_last_epoch(client: Client) -> None:
     tune(
         client,
-        "bands",
+        "hpo-bands",
         jobs=8,
         parallel=2,
         Strategy="Hyperband",
         RandomSeed=3,
-        orders={"epochs": "9", "steps": "9", "step-s": "0.3"},
+        orders={"epochs": "9", "steps": "9", "step-s": "0.2"},
     )
-    assert ended_search(client, "bands")["HyperParameterTuningJobStatus"] == "Completed"
-    kept = kept_trials(client, "bands")
+    assert ended_search(client, "hpo-bands")["HyperParameterTuningJobStatus"] == "Completed"
+    kept = kept_trials(client, "hpo-bands")
     stopped = [each for each in kept if each["stopped_early"]]
     assert stopped and len(stopped) < len(kept)
     assert all(each["status"] == "Stopped" and each["objective_status"] == "Succeeded" for each in stopped)
@@ -222,18 +225,20 @@ def test_early_stopping_stops_a_trial_that_is_worse_than_the_median(client: Clie
     ranges = {"CategoricalParameterRanges": [{"Name": "lr", "Values": ["0.01", "0.02", "0.011", "0.009", "1"]}]}
     tune(
         client,
-        "median",
+        "hpo-median",
         jobs=None,
         parallel=1,
         Strategy="Grid",
         ranges=ranges,
         RandomSeed=0,
         TrainingJobEarlyStoppingType="Auto",
-        orders={"steps": "8", "step-s": "0.3"},
+        orders={"steps": "8", "step-s": "0.2"},
     )
-    job = ended_search(client, "median")
-    kept = {each["parameters"]["lr"]: each for each in kept_trials(client, "median")}
-    assert [each["parameters"]["lr"] for each in kept_trials(client, "median")].index("1") >= 3, "choose another seed"
+    job = ended_search(client, "hpo-median")
+    kept = {each["parameters"]["lr"]: each for each in kept_trials(client, "hpo-median")}
+    assert [each["parameters"]["lr"] for each in kept_trials(client, "hpo-median")].index("1") >= 3, (
+        "choose another seed"
+    )
     assert kept["1"]["status"] == "Stopped" and kept["1"]["stopped_early"] and len(kept["1"]["history"]) < 8
     assert kept["1"]["objective"] == kept["1"]["history"][-1]
     assert kept["0.01"]["status"] == "Completed"
@@ -244,19 +249,19 @@ def test_early_stopping_stops_a_trial_that_is_worse_than_the_median(client: Clie
 
 def test_failed_trial_does_not_end_the_search(client: Client) -> None:
     ranges = {"CategoricalParameterRanges": [{"Name": "lr", "Values": ["0.1", "0.01", "1"]}]}
-    tune(client, "bumpy", jobs=None, Strategy="Grid", ranges=ranges, orders={"fail-above": "0.5"})
-    job = ended_search(client, "bumpy")
+    tune(client, "hpo-bumpy", jobs=None, Strategy="Grid", ranges=ranges, orders={"fail-above": "0.5"})
+    job = ended_search(client, "hpo-bumpy")
     assert job["HyperParameterTuningJobStatus"] == "Completed"
     assert job["TrainingJobStatusCounters"]["NonRetryableError"] == 1
     assert job["ObjectiveStatusCounters"] == {"Succeeded": 2, "Pending": 0, "Failed": 1}
-    [failed] = trials(client, "bumpy", StatusEquals="Failed")
+    [failed] = trials(client, "hpo-bumpy", StatusEquals="Failed")
     assert failed["FailureReason"].startswith("AlgorithmError: lr 1 is too high")
     assert failed["ObjectiveStatus"] == "Failed" and "FinalHyperParameterTuningJobObjectiveMetric" not in failed
 
 
 def test_search_fails_when_every_trial_did_and_gives_the_first_reason(client: Client) -> None:
-    tune(client, "hopeless", jobs=3, orders={"fail": "There are no pictures"})
-    job = ended_search(client, "hopeless")
+    tune(client, "hpo-hopeless", jobs=3, orders={"fail": "There are no pictures"})
+    job = ended_search(client, "hpo-hopeless")
     assert job["HyperParameterTuningJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("No training job succeeded after 3 attempts.")
     assert "AlgorithmError: There are no pictures" in job["FailureReason"]
@@ -270,52 +275,52 @@ def test_metric_that_never_appears_is_a_failed_objective_that_says_so(client: Cl
             "MetricDefinitions": [{"Name": "objective", "Regex": "accuracy: ([0-9.]+)"}],
         }
     }
-    tune(client, "blind", jobs=2, definition=definition)
-    job = ended_search(client, "blind")
+    tune(client, "hpo-blind", jobs=2, definition=definition)
+    job = ended_search(client, "hpo-blind")
     assert job["HyperParameterTuningJobStatus"] == "Failed"
     assert job["TrainingJobStatusCounters"]["Completed"] == 2
     assert job["ObjectiveStatusCounters"] == {"Succeeded": 0, "Pending": 0, "Failed": 2}
-    reason = trials(client, "blind")[0]["FailureReason"]
+    reason = trials(client, "hpo-blind")[0]["FailureReason"]
     assert "the objective metric 'objective' was not found: its regex 'accuracy: ([0-9.]+)' found no number" in reason
     assert "in the 3 lines of" in reason and "such as 'step=2 loss=0.3333 objective=" in reason
     assert reason in job["FailureReason"]
 
 
 def test_stopped_trial_counts_by_its_last_objective_and_the_search_goes_on(client: Client) -> None:
-    tune(client, "nudged", jobs=2, parallel=1, orders={"steps": "6", "step-s": "0.4"})
-    wait_for_trials(client, "nudged", 1)
-    name = trials(client, "nudged")[0]["TrainingJobName"]
+    tune(client, "hpo-nudged", jobs=2, parallel=1, orders={"steps": "6", "step-s": "0.4"})
+    wait_for_trials(client, "hpo-nudged", 1)
+    name = trials(client, "hpo-nudged")[0]["TrainingJobName"]
     client.wait_for_line(name, "step=1")
     client.sagemaker.stop_training_job(TrainingJobName=name)
-    job = ended_search(client, "nudged")
+    job = ended_search(client, "hpo-nudged")
     assert job["HyperParameterTuningJobStatus"] == "Completed"
-    first, second = trials(client, "nudged")
+    first, second = trials(client, "hpo-nudged")
     assert (first["TrainingJobStatus"], first["ObjectiveStatus"]) == ("Stopped", "Succeeded")
-    assert not kept_trials(client, "nudged")[0]["stopped_early"]
+    assert not kept_trials(client, "hpo-nudged")[0]["stopped_early"]
     assert job["BestTrainingJob"]["TrainingJobName"] == second["TrainingJobName"]
 
 
 def test_stop_ends_the_running_trials_and_keeps_the_best(client: Client) -> None:
-    tune(client, "halted", jobs=50, parallel=2, orders={"steps": "4", "step-s": "0.2"})
-    wait_for_trials(client, "halted", 2, status="Completed")
-    client.sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="halted")
-    assert search(client, "halted")["HyperParameterTuningJobStatus"] in ("Stopping", "Stopped")
-    job = ended_search(client, "halted")
+    tune(client, "hpo-halted", jobs=50, parallel=2, orders={"steps": "4", "step-s": "0.2"})
+    wait_for_trials(client, "hpo-halted", 2, status="Completed")
+    client.sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="hpo-halted")
+    assert search(client, "hpo-halted")["HyperParameterTuningJobStatus"] in ("Stopping", "Stopped")
+    job = ended_search(client, "hpo-halted")
     assert job["HyperParameterTuningJobStatus"] == "Stopped" and "FailureReason" not in job
-    assert job["TrainingJobStatusCounters"]["InProgress"] == 0 and len(trials(client, "halted")) < 50
+    assert job["TrainingJobStatusCounters"]["InProgress"] == 0 and len(trials(client, "hpo-halted")) < 50
     assert job["BestTrainingJob"]["TrainingJobStatus"] == "Completed"
-    count = len(trials(client, "halted"))
+    count = len(trials(client, "hpo-halted"))
     time.sleep(0.6)
-    assert len(trials(client, "halted")) == count
+    assert len(trials(client, "hpo-halted")) == count
     with pytest.raises(ClientError, match="hyperparameter tuning job is in status Stopped"):
-        client.sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="halted")
+        client.sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="hpo-halted")
 
 
 @pytest.mark.parametrize(
     ("name", "criteria", "most"),
     [
-        ("target", {"TargetObjectiveMetricValue": 4.0}, 12),
-        ("flat", {"BestObjectiveNotImproving": {"MaxNumberOfTrainingJobsNotImproving": 3}}, 30),
+        ("hpo-target", {"TargetObjectiveMetricValue": 4.0}, 12),
+        ("hpo-flat", {"BestObjectiveNotImproving": {"MaxNumberOfTrainingJobsNotImproving": 3}}, 30),
     ],
 )
 def test_completion_criteria_end_the_search(client: Client, name: str, criteria: dict[str, Any], most: int) -> None:
@@ -324,25 +329,25 @@ def test_completion_criteria_end_the_search(client: Client, name: str, criteria:
     job = ended_search(client, name)
     assert job["HyperParameterTuningJobStatus"] == "Completed"
     assert len(trials(client, name)) < most
-    if name == "flat":
+    if name == "hpo-flat":
         assert job["TuningJobCompletionDetails"]["NumberOfTrainingJobsObjectiveNotImproving"] == 3
 
 
 def test_trials_are_listed_by_objective_status_and_page(client: Client) -> None:
     ranges = {"CategoricalParameterRanges": [{"Name": "lr", "Values": ["0.1", "0.01", "1", "0.9"]}]}
-    tune(client, "listed", jobs=None, Strategy="Grid", ranges=ranges, orders={"fail-above": "0.95", "steps": "1"})
-    ended_search(client, "listed")
-    by_objective = trials(client, "listed", SortBy="FinalObjectiveMetricValue", SortOrder="Descending")
+    tune(client, "hpo-pages", jobs=None, Strategy="Grid", ranges=ranges, orders={"fail-above": "0.95", "steps": "1"})
+    ended_search(client, "hpo-pages")
+    by_objective = trials(client, "hpo-pages", SortBy="FinalObjectiveMetricValue", SortOrder="Descending")
     assert [each["TunedHyperParameters"]["lr"] for each in by_objective] == ["0.9", "0.1", "0.01"]
-    assert len(trials(client, "listed")) == 4
-    names = [each["TrainingJobName"] for each in trials(client, "listed")]
+    assert len(trials(client, "hpo-pages")) == 4
+    names = [each["TrainingJobName"] for each in trials(client, "hpo-pages")]
     assert names == sorted(names)
     page = client.sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(
-        HyperParameterTuningJobName="listed", MaxResults=3
+        HyperParameterTuningJobName="hpo-pages", MaxResults=3
     )
-    rest = trials(client, "listed", NextToken=page["NextToken"], MaxResults=3)
+    rest = trials(client, "hpo-pages", NextToken=page["NextToken"], MaxResults=3)
     assert [each["TrainingJobName"] for each in (*page["TrainingJobSummaries"], *rest)] == names
-    listed = client.sagemaker.list_hyper_parameter_tuning_jobs(NameContains="listed", StatusEquals="Completed")
+    listed = client.sagemaker.list_hyper_parameter_tuning_jobs(NameContains="hpo-pages", StatusEquals="Completed")
     [summary] = listed["HyperParameterTuningJobSummaries"]
     assert summary["Strategy"] == "Grid" and summary["ResourceLimits"] == {
         "MaxParallelTrainingJobs": 2,
@@ -352,31 +357,31 @@ def test_trials_are_listed_by_objective_status_and_page(client: Client) -> None:
 
 
 def test_warm_start_learns_from_its_parents_and_knows_the_best_of_all(client: Client) -> None:
-    tune(client, "parent", parallel=3, RandomSeed=1, orders={"steps": "1"})
-    best = ended_search(client, "parent")["BestTrainingJob"]
-    rates = sorted(float(each["TunedHyperParameters"]["lr"]) for each in trials(client, "parent"))
+    tune(client, "hpo-parent", parallel=3, RandomSeed=1, orders={"steps": "1"})
+    best = ended_search(client, "hpo-parent")["BestTrainingJob"]
+    rates = sorted(float(each["TunedHyperParameters"]["lr"]) for each in trials(client, "hpo-parent"))
     upper = {"ContinuousParameterRanges": [{**RATE, "MinValue": str(rates[2])}], "CategoricalParameterRanges": [BATCH]}
     outer = {
         "WarmStartConfig": {
-            "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "parent"}],
+            "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "hpo-parent"}],
             "WarmStartType": "IdenticalDataAndAlgorithm",
         }
     }
-    tune(client, "heir", jobs=2, Strategy="Bayesian", ranges=upper, outer=outer, orders={"steps": "1"})
-    job = ended_search(client, "heir")
+    tune(client, "hpo-heir", jobs=2, Strategy="Bayesian", ranges=upper, outer=outer, orders={"steps": "1"})
+    job = ended_search(client, "hpo-heir")
     value = "FinalHyperParameterTuningJobObjectiveMetric"
     overall = min(best, job["BestTrainingJob"], key=lambda each: each[value]["Value"])
     assert job["OverallBestTrainingJob"]["TrainingJobName"] == overall["TrainingJobName"]
-    assert job["OverallBestTrainingJob"]["TuningJobName"] == ("parent" if overall == best else "heir")
-    inherited = [each for each in kept_trials(client, "heir") if each["is_parents"]]
+    assert job["OverallBestTrainingJob"]["TuningJobName"] == ("hpo-parent" if overall == best else "hpo-heir")
+    inherited = [each for each in kept_trials(client, "hpo-heir") if each["is_parents"]]
     assert sorted(float(each["parameters"]["lr"]) for each in inherited) == rates[2:]
-    assert len(trials(client, "heir")) == 2 == job["TrainingJobStatusCounters"]["Completed"]
+    assert len(trials(client, "hpo-heir")) == 2 == job["TrainingJobStatusCounters"]["Completed"]
     log = (client.runs / ".local" / "service.log").read_text()
-    assert "heir: 2 of 4 trials of the parent tuning jobs are outside the ranges and left out" in log
+    assert "hpo-heir: 2 of 4 trials of the parent tuning jobs are outside the ranges and left out" in log
 
 
 def test_several_definitions_are_searched_in_turn_and_the_best_of_all_is_told(client: Client) -> None:
-    request = tuning_request("twins", jobs=4)
+    request = tuning_request("hpo-twins", jobs=4)
     config, content = request["HyperParameterTuningJobConfig"], request.pop("TrainingJobDefinition")
     objective, ranges = (config.pop(key) for key in ("HyperParameterTuningJobObjective", "ParameterRanges"))
     near = {"ContinuousParameterRanges": [{**RATE, "MinValue": "0.009", "MaxValue": "0.011"}]}
@@ -385,9 +390,9 @@ def test_several_definitions_are_searched_in_turn_and_the_best_of_all_is_told(cl
         for name, wanted in (("wide", ranges), ("near", near))
     ]
     client.sagemaker.create_hyper_parameter_tuning_job(**request)
-    job = ended_search(client, "twins")
+    job = ended_search(client, "hpo-twins")
     assert job["HyperParameterTuningJobStatus"] == "Completed"
-    found = trials(client, "twins")
+    found = trials(client, "hpo-twins")
     assert [each["TrainingJobDefinitionName"] for each in found] == ["wide", "near", "wide", "near"]
     assert [set(each["TunedHyperParameters"]) for each in found[:2]] == [{"lr", "batch"}, {"lr"}]
     assert job["BestTrainingJob"]["TrainingJobDefinitionName"] == "near"
@@ -400,12 +405,12 @@ def test_names_are_shared_with_training_jobs(client: Client) -> None:
     client.train("taken-by-job")
     with pytest.raises(ClientError, match="'taken-by-job' is taken by a training job: .*choose another name"):
         tune(client, "taken-by-job")
-    tune(client, "taken", jobs=1, parallel=1, orders={"steps": "1"})
-    with pytest.raises(ClientError, match="'taken' is taken by a hyperparameter tuning job"):
-        client.train("taken")
+    tune(client, "hpo-taken", jobs=1, parallel=1, orders={"steps": "1"})
+    with pytest.raises(ClientError, match="'hpo-taken' is taken by a hyperparameter tuning job"):
+        client.train("hpo-taken")
     with pytest.raises(client.sagemaker.exceptions.ResourceInUse, match="job with this name already exists"):
-        tune(client, "taken")
-    ended_search(client, "taken")
+        tune(client, "hpo-taken")
+    ended_search(client, "hpo-taken")
     client.finished_job("taken-by-job")
 
 
@@ -413,38 +418,38 @@ def test_what_a_trial_could_not_be_is_refused_before_anything_runs(client: Clien
     nothing = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": (tmp_path / "nothing").as_uri()}}
     channel = [{"ChannelName": "train", "DataSource": nothing}]
     with pytest.raises(ClientError, match="Channel 'train' has nothing at"):
-        tune(client, "refused", definition={"InputDataConfig": channel})
-    assert not (client.runs / "refused").exists()
+        tune(client, "hpo-refused", definition={"InputDataConfig": channel})
+    assert not (client.runs / "hpo-refused").exists()
     with pytest.raises(
-        client.sagemaker.exceptions.ResourceNotFound, match="can't find a tuning job with the name refused"
+        client.sagemaker.exceptions.ResourceNotFound, match="can't find a tuning job with the name hpo-refused"
     ):
-        search(client, "refused")
+        search(client, "hpo-refused")
 
 
 def test_deletion_is_refused_while_the_search_needs_what_it_would_remove(client: Client) -> None:
-    tune(client, "kept", jobs=3, parallel=1, orders={"step-s": "0.3"})
-    wait_for_trials(client, "kept", 1, status="Completed")
-    done = trials(client, "kept", StatusEquals="Completed")[0]["TrainingJobName"]
-    with pytest.raises(ClientError, match="is a trial of the tuning job 'kept', which is still running"):
+    tune(client, "hpo-kept", jobs=3, parallel=1, orders={"step-s": "0.3"})
+    wait_for_trials(client, "hpo-kept", 1, status="Completed")
+    done = trials(client, "hpo-kept", StatusEquals="Completed")[0]["TrainingJobName"]
+    with pytest.raises(ClientError, match="is a trial of the tuning job 'hpo-kept', which is still running"):
         client.sagemaker.delete_training_job(TrainingJobName=done)
     with pytest.raises(ClientError, match="is in status InProgress. Stop it first"):
-        client.sagemaker.delete_hyper_parameter_tuning_job(HyperParameterTuningJobName="kept")
-    ended_search(client, "kept")
+        client.sagemaker.delete_hyper_parameter_tuning_job(HyperParameterTuningJobName="hpo-kept")
+    ended_search(client, "hpo-kept")
     client.sagemaker.delete_training_job(TrainingJobName=done)
-    assert done not in [each["TrainingJobName"] for each in trials(client, "kept")]
-    client.sagemaker.delete_hyper_parameter_tuning_job(HyperParameterTuningJobName="kept")
-    assert not (client.runs / "kept").exists()
-    left = client.sagemaker.list_training_jobs(NameContains="kept-")["TrainingJobSummaries"]
+    assert done not in [each["TrainingJobName"] for each in trials(client, "hpo-kept")]
+    client.sagemaker.delete_hyper_parameter_tuning_job(HyperParameterTuningJobName="hpo-kept")
+    assert not (client.runs / "hpo-kept").exists()
+    left = client.sagemaker.list_training_jobs(NameContains="hpo-kept-")["TrainingJobSummaries"]
     assert len(left) == 2
 
 
 def test_checkpoints_of_trials_do_not_meet(client: Client, tmp_path: Path) -> None:
     definition = {"CheckpointConfig": {"S3Uri": (tmp_path / "saved").as_uri()}}
-    tune(client, "apart", jobs=2, parallel=1, definition=definition)
-    assert ended_search(client, "apart")["TrainingJobStatusCounters"]["Completed"] == 2
-    names = [each["TrainingJobName"] for each in trials(client, "apart")]
+    tune(client, "hpo-apart", jobs=2, parallel=1, definition=definition)
+    assert ended_search(client, "hpo-apart")["TrainingJobStatusCounters"]["Completed"] == 2
+    names = [each["TrainingJobName"] for each in trials(client, "hpo-apart")]
     assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == sorted(names)
-    assert all(len(each["history"]) == 3 for each in kept_trials(client, "apart"))
+    assert all(len(each["history"]) == 3 for each in kept_trials(client, "hpo-apart"))
 
 
 def test_search_whose_channel_has_gone_ends_and_says_so(start: Callable[[], Client], tmp_path: Path) -> None:
@@ -453,10 +458,10 @@ def test_search_whose_channel_has_gone_ends_and_says_so(start: Callable[[], Clie
     (tmp_path / "data" / "x").touch()
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": (tmp_path / "data").as_uri()}}
     definition = {"InputDataConfig": [{"ChannelName": "train", "DataSource": source}]}
-    tune(client, "gone", jobs=9, parallel=1, definition=definition, orders={"step-s": "0.2"})
-    wait_for_trials(client, "gone", 1)
+    tune(client, "hpo-gone", jobs=9, parallel=1, definition=definition, orders={"step-s": "0.2"})
+    wait_for_trials(client, "hpo-gone", 1)
     (tmp_path / "data").rename(tmp_path / "elsewhere")
-    job = ended_search(client, "gone")
+    job = ended_search(client, "hpo-gone")
     assert job["HyperParameterTuningJobStatus"] == "Failed"
     assert "a training job could not be started: Channel 'train' has nothing at" in job["FailureReason"]
     assert job["BestTrainingJob"]["TrainingJobStatus"] == "Completed"

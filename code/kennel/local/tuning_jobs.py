@@ -112,10 +112,12 @@ class TuningJobs:
             first = trial_request(request, definition, trial_name(name, 1), least_parameters(definition))
             self._jobs.check(first)
         record = Record(request, first_description(request, with_seed=has_seed), tuple(request.get("Tags", [])))
+        run, parents = TuningRun(request, self._machine, self._jobs, self.store), self._parents(request)
         if not self.store.add(name, record):
             raise ApiError("ResourceInUse", f"The tuning job {arn(_KIND, name)} has just been created.")
-        run = self._runs[name] = TuningRun(request, self._machine, self._jobs, self.store)
-        run.start(parents=self._parents(request))
+        self._runs[name] = run
+        run.keep_inputs()
+        run.start(parents=parents)
         return {"HyperParameterTuningJobArn": arn(_KIND, name)}
 
     def describe(self, request: Json) -> Json:

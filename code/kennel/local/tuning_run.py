@@ -75,11 +75,16 @@ class TuningRun:
         """The trials as they are now, the parents' first."""
         return self._progress.trials
 
+    def keep_inputs(self) -> None:
+        """Before a new search begins: what it reads from the local S3 is there after a kill -9, too."""
+        try:
+            self._inputs.keep([each.content for each in self._progress.definitions])
+        except STORAGE_ERRORS as error:
+            self._progress.say(f"its inputs could not be kept for a restart of the service: {error}")
+
     def start(self, *, parents: Sequence[Trial] = (), earlier_s: float = 0.0) -> None:
         """Begins the search, with what `parents` found; or goes on with one that ran for `earlier_s` before."""
         self._parents, self._earlier_s = tuple(parents), earlier_s
-        self._shared.mkdir(parents=True, exist_ok=True)
-        self._inputs.announce([each.content for each in self._progress.definitions])
         self._thread.start()
 
     def join(self, timeout_s: float | None = None) -> None:
@@ -96,8 +101,9 @@ class TuningRun:
 
     def _live(self) -> None:
         try:
+            self._shared.mkdir(parents=True, exist_ok=True)
+            self._inputs.announce([each.content for each in self._progress.definitions])
             self._progress.open(self._parents)
-            self._keep_inputs()
             self._nursery.start()
             end = self._search()
         except ApiError as error:
@@ -106,13 +112,6 @@ class TuningRun:
             traceback.print_exc()
             end = self._abandon(f"InternalServerError: {error!r} in the local SageMaker; see its log")
         self._finish(end)
-
-    def _keep_inputs(self) -> None:
-        """Without them only a restart of the service is the worse."""
-        try:
-            self._inputs.keep([each.content for each in self._progress.definitions])
-        except STORAGE_ERRORS as error:
-            self._progress.say(f"its inputs could not be kept for a restart of the service: {error}")
 
     def _search(self) -> SearchEnd:
         while True:

@@ -83,26 +83,24 @@ def test_grid_visits_every_combination_once(tmp_path: Path) -> None:
     assert len({tuple(each.items()) for each in seen}) == 6
 
 
-def later_losses(strategy: str, journal: Path, seed: int) -> list[float]:
-    """How far the last of 30 draws are from the bottom of a valley."""
-    search = Search(plan(strategy, RATE, BATCH, seed=seed, most=30), journal)
+def best_loss(strategy: str, journal: Path, seed: int) -> float:
+    """How near 20 draws come to the bottom of a valley."""
+    search = Search(plan(strategy, RATE, BATCH, seed=seed), journal)
     losses = []
-    for draw in range(30):
+    for draw in range(20):
         proposal = search.ask(draw)
         loss = (math.log10(float(proposal.parameters["lr"])) + 2.5) ** 2 + (proposal.parameters["batch"] != '"32"')
         search.tell(proposal.number, [loss], status="Completed")
         losses.append(loss)
-    return losses[15:]
+    return min(losses)
 
 
-def test_bayesian_search_stays_in_the_valley_that_random_search_leaves(tmp_path: Path) -> None:
+def test_bayesian_search_comes_nearer_than_random_search(tmp_path: Path) -> None:
     means = {
-        strategy: fmean(
-            loss for seed in range(3) for loss in later_losses(strategy, tmp_path / f"{strategy}{seed}.log", seed)
-        )
+        strategy: fmean(best_loss(strategy, tmp_path / f"{strategy}{seed}.log", seed) for seed in range(4))
         for strategy in ("Bayesian", "Random")
     }
-    assert means["Bayesian"] < 0.75 * means["Random"]
+    assert means["Bayesian"] < 0.5 * means["Random"]
 
 
 def test_hyperband_prunes_the_worse_trials_and_not_the_best(tmp_path: Path) -> None:
