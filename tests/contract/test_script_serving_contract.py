@@ -420,6 +420,21 @@ def test_many_models_may_have_a_script_each(start: Starter) -> None:
     assert "asked a" in server.errors
 
 
+def test_without_torch_a_script_that_needs_none_is_served_and_another_refused(start: Starter, tmp_path: Path) -> None:
+    """As in the image that scripts/build.sh --cpu makes."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = sys.modules['torchvision'] = None\n")
+    blocked = {"PYTHONPATH": str(tmp_path)}
+    server = start({"code/serve.py": TRANSFORM}, SAGEMAKER_PROGRAM="serve.py", **blocked).wait_until_ready()
+    assert server.invoke(b"abc", content_type="image/x").json[1] == 3
+    status, line = reason_of(start({"code/inference.py": "def model_fn(model_dir):\n    return 1\n"}, **blocked))
+    assert (status, "defines no input_fn and no predict_fn, and what stands in for that needs torch" in line) == (
+        4,
+        True,
+    )
+    status, line = reason_of(start({"code/inference.py": "import torch\n"}, **blocked))
+    assert (status, "torch is not installed here: use the image that has torch" in line) == (4, True)
+
+
 def test_requirements_are_installed_for_one_server_alone_where_that_is_asked_for(start: Starter) -> None:
     code = """
         import tiny_package

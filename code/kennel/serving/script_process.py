@@ -67,8 +67,8 @@ def _load_as_the_image_would(environ: MutableMapping[str, str]) -> None:
 def _use_one_thread() -> None:
     """In a worker: the threads that a script's model_fn had computing are not in its forks, which would wait for them
     for ever (torch 2.15, measured)."""
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 def warn_of_threads() -> None:

@@ -14,6 +14,9 @@ the workers. Until then a connection is refused, which SageMaker takes for "not 
 more than it did. (A plugin in Java could mend /ping too, but would need a compiler at every change and a binary in
 the repository. A proxy in front would cost every request a copy, and be one more thing to die.)
 
+An archive may bring a script of its own (kennel.serving.script): then importing it and its model_fn take the place of
+the golden predictions, here and below.
+
 **When it ends.** On SIGTERM or SIGINT: when no worker has been at a request for a moment, 24 s later at most
 (SageMaker kills after 30 s); then java and the workers; exit status 0. A second signal does not wait.
 Nobody but Java can close Java's port, so a request that comes meanwhile is answered, too. When the model cannot be
