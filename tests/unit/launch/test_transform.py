@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from kennel.errors import DataError, KennelError
+from kennel.launch.places import Place
 from kennel.launch.transform import Choices, plan_transform
-from kennel.launch.transform_command import answers_table
+from kennel.launch.transform_command import answers_table, follow_transform
 
 
 def folder_of(path: Path, *names: str) -> Path:
@@ -118,3 +119,33 @@ def test_answers_are_shown_in_short(tmp_path: Path) -> None:
         "  d.csv    1,2,3",
         f"  e.bin    {'x' * 60}...",
     ]
+
+
+class StoppableSageMaker:
+    """A transform job that runs until it is stopped."""
+
+    def __init__(self) -> None:
+        self.status = "InProgress"
+
+    def describe_transform_job(self, **named: str) -> dict[str, Any]:
+        return {"TransformJobStatus": self.status, **named}
+
+    def stop_transform_job(self, **named: str) -> None:
+        self.status = "Stopped"
+
+
+def test_ctrl_c_stops_the_job_and_waits_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_transform("first", folder_of(tmp_path / "in", "a.jpg"), tmp_path / "out", Choices(name="mine"))
+    sagemaker = StoppableSageMaker()
+    place = Place("local", "role", "train", "serve", "ml.m5.large")
+    place.__dict__["sagemaker"] = sagemaker  # a cached property
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kennel.launch.transform_command.time.sleep", interrupted)
+    description = follow_transform(plan, place)
+    assert description == {"TransformJobStatus": "Stopped", "TransformJobName": "mine"}
+    assert "stopping mine (again Ctrl-C leaves it running)" in capsys.readouterr().err
