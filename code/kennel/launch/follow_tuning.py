@@ -4,10 +4,12 @@ outcome = follow_tuning("dogs-1", open_place("local"))
 outcome.description["HyperParameterTuningJobStatus"], best_of(outcome.description)
 """
 
+import dataclasses
 import datetime
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from botocore.exceptions import ClientError
@@ -30,10 +32,14 @@ _STYLES: Final = {"Failed": "red", "Stopped": "yellow", "Stopping": "yellow", "I
 
 @dataclass(frozen=True)
 class Outcome:
-    """A search as the API tells it: DescribeHyperParameterTuningJob's answer, and the summaries of its trainings."""
+    """A search as the API tells it: DescribeHyperParameterTuningJob's answer, and the summaries of its trainings.
+
+    so_far: by name, the objective's last value of trainings that go on, where it was asked for.
+    """
 
     description: Json
     trials: list[Json]
+    so_far: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -62,7 +68,9 @@ class Outcome:
 
 
 class Screen(Protocol):
-    """Where a search is shown."""
+    """Where a search is shown. is_live: whether it shows trainings that go on."""
+
+    is_live: bool
 
     def show(self, outcome: Outcome) -> None: ...
 
@@ -105,14 +113,30 @@ def _follow(name: str, place: Place, screen: Screen) -> Outcome:
         # In this order: the trainings of a search that has ended are all there.
         description = describe_tuning_job(name, place)
         outcome = Outcome(description, list_trials(name, place))
+        if screen.is_live:
+            outcome = dataclasses.replace(outcome, so_far=_so_far(outcome, place))
         screen.show(outcome)
         if outcome.status in ENDED:
             return outcome
         time.sleep(_POLL_S * (1 + len(outcome.trials) // _PAGE))
 
 
+def _so_far(outcome: Outcome, place: Place) -> dict[str, float]:
+    """The last value of the objective in the log of each training that goes on."""
+    found = {}
+    for trial in outcome.trials:
+        if trial["TrainingJobStatus"] == "InProgress":
+            job = place.sagemaker.describe_training_job(TrainingJobName=trial["TrainingJobName"])
+            for metric in job.get("FinalMetricDataList") or []:
+                if metric["MetricName"] == outcome.metric:
+                    found[trial["TrainingJobName"]] = float(metric["Value"])
+    return found
+
+
 class Lines:
     """A line for each training that has ended, key=value."""
+
+    is_live = False
 
     def __init__(self) -> None:
         self._said: set[str] = set()
@@ -158,11 +182,13 @@ def _newly_ended(outcome: Outcome, said: set[str]) -> list[Json]:
 class LiveTable:
     """A table that follows the search, with a bar over its trainings; the whole table stays at the end."""
 
+    is_live = True
+
     def __init__(self, console: "Console | None" = None) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._console = console or Console(highlight=False)
+        self._console = console or Console(highlight=False, markup=False)
         self._live = Live(console=self._console, transient=True, auto_refresh=False)
         self._said: set[str] = set()
         self._live.start()
@@ -194,7 +220,9 @@ def trial_table(outcome: Outcome, *, rows: int) -> "Table":
     for column in ("training", *names, outcome.metric, "state", "seconds"):
         table.add_column(column, justify="left" if column in ("training", "state") else "right", overflow="fold")
     for trial in shown:
-        values, state, value = _tuned(trial), trial["TrainingJobStatus"], objective_of(trial)
+        values, state = _tuned(trial), trial["TrainingJobStatus"]
+        found = objective_of(trial)
+        value = found if found is not None else outcome.so_far.get(trial["TrainingJobName"])
         is_best = trial["TrainingJobName"] == outcome.best
         cells = [trial_label(trial["TrainingJobName"]), *(_short(values.get(name, "")) for name in names)]
         cells += ["" if value is None else f"{value:.4g}", "best" if is_best else state, f"{seconds_of(trial):.0f}"]

@@ -93,8 +93,10 @@ def _mark_best(trials: Sequence[Json], record: SearchRecord) -> None:
     """Adds is_best, as SageMaker tells it, and the best objective so far, to each trial."""
     sign = 1 if record.is_minimized else -1
     best: Json | None = None
+    # As the search itself: only what has completed surely has a model.
+    has_completed = any(each["status"] == "Completed" and each["objective"] is not None for each in trials)
     for trial in trials:
-        value = trial["objective"]
+        value = trial["objective"] if trial["status"] == "Completed" or not has_completed else None
         if value is not None and (best is None or sign * value < sign * best["objective"]):
             best = trial
         trial["best_so_far"] = best and best["objective"]

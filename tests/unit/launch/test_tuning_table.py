@@ -36,6 +36,9 @@ class Api:
         assert arguments["HyperParameterTuningJobName"] == NAME
         return [{"TrainingJobSummaries": [summary]} for summary in self._now[1]]
 
+    def describe_training_job(self, TrainingJobName: str) -> Json:  # noqa: N803
+        return {"FinalMetricDataList": [{"MetricName": "validation:loss", "Value": 0.7531}]}
+
     def stop_hyper_parameter_tuning_job(self, HyperParameterTuningJobName: str) -> None:  # noqa: N803
         self.stopped.append(HyperParameterTuningJobName)
 
@@ -85,6 +88,17 @@ def test_a_terminal_gets_a_table_with_the_best_marked() -> None:
     assert len([line for line in kept.splitlines() if " best " in line]) == 1
     assert "training 003 Failed: AlgorithmError: lr" in written
     assert "6 of 6 trainings" in written
+
+
+def test_a_training_that_goes_on_shows_its_objective_so_far() -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=100, height=40, color_system=None, markup=False)
+    running = made_trial(1, status="InProgress", objective=None, objective_status="Pending")
+    running["parameters"]["optimizer"] = "[red]"
+    api = Api([step([running]), step([running]), step([made_trial(1)], "Completed")])
+    follow_tuning.follow_tuning(NAME, place_of(api), LiveTable(screen))
+    written = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "0.7531" in written
+    assert "[red]" in written  # a value is never markup
 
 
 def test_a_long_search_shows_its_best_and_its_latest() -> None:

@@ -39,7 +39,7 @@ def test_the_best_of_what_is_maximized_is_the_greatest(tmp_path: Path) -> None:
     config["HyperParameterTuningJobObjective"] = {"Type": "Maximize", "MetricName": "validation:accuracy"}
     (folder / "tuning.json").write_text(json.dumps(record))
     content = write_search_report(read_search(folder), output=folder / "report.html")
-    values = [each["objective"] for each in content["trials"] if each["objective"] is not None]
+    values = [each["objective"] for each in content["trials"] if each["outcome"] == "completed"]
     assert content["best"]["objective"] == max(values)
     so_far = [each["best_so_far"] for each in content["trials"]]
     assert so_far == sorted(so_far)
@@ -98,6 +98,15 @@ def test_the_best_is_the_one_that_sagemaker_names(tmp_path: Path) -> None:
         content_of(tmp_path, [made_trial(1, objective=0.5), made_trial(2, objective=0.5)], **named)["best"]["name"]
         == second
     )
+
+
+def test_a_stopped_training_is_the_best_only_where_none_completed(tmp_path: Path) -> None:
+    stopped, completed = made_trial(1, status="Stopped", objective=0.1), made_trial(2, objective=0.5)
+    named: dict[str, Any] = {"BestTrainingJob": {}}
+    found = content_of(tmp_path / "both", [stopped, completed], **named)
+    assert found["best"]["name"] == completed["TrainingJobName"]
+    assert [each["best_so_far"] for each in found["trials"]] == [None, 0.5]
+    assert content_of(tmp_path / "one", [stopped], **named)["best"]["name"] == stopped["TrainingJobName"]
 
 
 def test_several_kinds_of_trainings_have_all_their_ranges(tmp_path: Path) -> None:
