@@ -83,7 +83,8 @@ class Progress:
         if definition is None:
             return None
         draw = self._next_draw(definition)
-        return self._new(definition.name, draw, self._searches[definition.name].ask(draw))
+        tried = [trial.parameters for trial in (*self.own, *self._again) if trial.definition == definition.name]
+        return self._new(definition.name, draw, self._searches[definition.name].ask(draw, tried=tried))
 
     def drop(self, trial: Trial) -> None:
         """Forgets a trial that was not begun after all."""

@@ -13,6 +13,7 @@ is imported when the first search begins (0.4 s).
 """
 
 import importlib
+import itertools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from kennel.local.tuning_ranges import Range
 # orders of magnitude is one that nobody means linearly.
 _AUTO_LOGARITHMIC_FROM: Final = 100.0
 _REDUCTION: Final = 3  # of Hyperband: each rung keeps a third; AWS's too
+_MOST_COUNTED: Final = 10_000
 _MOST_RANDOM_FIRST: Final = 10
 _FEWEST_RANDOM_FIRST: Final = 3
 
@@ -43,9 +45,14 @@ class Plan:
     resources: tuple[int, int] | None = None
 
     @property
+    def combinations(self) -> float:
+        """How many different trials there can be; mostly infinite."""
+        return math.prod(each.size for each in self.ranges)
+
+    @property
     def draws(self) -> float:
         """How many draws there are before the search is exhausted."""
-        return math.prod(len(each.values) for each in self.ranges) if self.strategy == "Grid" else math.inf
+        return self.combinations if self.strategy == "Grid" else math.inf
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,19 @@ class Search:
             load_if_exists=True,
         )
 
-    def ask(self, draw: int) -> Proposal:
-        """The hyperparameters of the draw with this number, counted from 0."""
+    def ask(self, draw: int, *, tried: Sequence[Mapping[str, str]] = ()) -> Proposal:
+        """The hyperparameters of the draw with this number, counted from 0.
+
+        tried: those of the draws before. Where there are only so many combinations, one that was tried is replaced by
+        one that was not; a search with the same seed is still the same, since `tried` is.
+        """
         self._study.sampler = self._sampler(draw)
         trial = self._study.ask(self._distributions)
-        return Proposal(trial.number, self._as_sent(trial.params))
+        proposal = Proposal(trial.number, self._as_sent(trial.params))
+        if proposal.parameters in tried and (left := self._untried(tried)):
+            self.tell(proposal.number, (), status="Failed")
+            return self.again(left[_mixed(self._plan.seed, draw) % len(left)])
+        return proposal
 
     def again(self, parameters: Mapping[str, str]) -> Proposal:
         """The same hyperparameters once more, as a trial of its own."""
@@ -137,7 +152,15 @@ class Search:
                 self.tell(trial.number, (), status="Failed")
         return lost
 
-    def _sampler(self, draw: int) -> Any:  # noqa: ANN401  optuna's, which is imported late
+    def _untried(self, tried: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+        """The combinations that are left; none where there are too many to count."""
+        if self._plan.combinations > _MOST_COUNTED:
+            return []
+        gone = {tuple(each[name] for name in self._scales) for each in tried}
+        every = itertools.product(*(scale.every_value() for scale in self._scales.values()))
+        return [dict(zip(self._scales, each, strict=True)) for each in every if each not in gone]
+
+    def _sampler(self, draw: int) -> Any:  # noqa: ANN401  as above
         samplers, plan = self._optuna.samplers, self._plan
         if plan.strategy == "Grid":  # its order is shuffled by the seed, and must stay the same from draw to draw
             return samplers.GridSampler({each.name: list(each.values) for each in plan.ranges}, seed=plan.seed)
@@ -206,6 +229,13 @@ class _Scale:
             return number
         return min(max(1.0 - number, self.distribution.low), self.distribution.high)
 
+    def every_value(self) -> list[str]:
+        """All there are, as a trial gets them; for a range that is finite."""
+        if self._range.kind == "categorical":
+            return list(self._range.values)
+        low, high = _ends(self._range)
+        return [repr(each) for each in range(int(low), int(high) + 1)] if self._range.kind == "integer" else [repr(low)]
+
     def _distribution(self, kinds: Any) -> Any:  # noqa: ANN401  imported late
         wanted = self._range
         if wanted.kind == "categorical":
@@ -231,10 +261,10 @@ def _ends(wanted: Range) -> tuple[float, float]:
     return wanted.low, wanted.high
 
 
-def _mixed(seed: int, draw: int) -> int:
-    """One seed of 32 bits out of two numbers: neighbouring draws have unrelated ones."""
+def _mixed(*numbers: int) -> int:
+    """One seed of 32 bits out of several numbers: neighbouring draws have unrelated ones."""
     numpy = importlib.import_module("numpy")
-    return int(numpy.random.SeedSequence([seed, draw]).generate_state(1)[0])
+    return int(numpy.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _optuna() -> Any:  # noqa: ANN401  a module
