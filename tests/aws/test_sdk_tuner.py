@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import boto3
 import pytest
 import test_sdk
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from kennel.local import daemon
@@ -439,6 +441,32 @@ def assert_refused(client: Client, message: str, fault: str) -> None:
     ]
     assert not client.sagemaker.list_training_jobs(NameContains="sdk-refused")["TrainingJobSummaries"]
     assert not (client.runs / "sdk-refused").exists()
+
+
+@pytest.mark.parametrize(
+    ("member", "rule"),
+    [
+        ("MaxNumberOfTrainingJobs", "Member must have value greater than or equal to 1"),
+        ("MaxParallelTrainingJobs", "Member must have value greater than or equal to 1"),
+        ("MaxRuntimeInSeconds", "Member must have value greater than or equal to 120"),
+    ],
+)
+def test_no_jobs_are_refused_without_boto3s_help_too(
+    client: Client, session: Session, member: str, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """boto3 refuses these before it sends; another client gets the service's answer."""
+    unchecked = boto3.client("sagemaker", config=Config(parameter_validation=False))
+    requests: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        session.sagemaker_client, "create_hyper_parameter_tuning_job", lambda **all: requests.append(all)
+    )
+    tuner(session).fit(job_name="sdk-refused", wait=False)
+    [request] = requests
+    request["HyperParameterTuningJobConfig"]["ResourceLimits"][member] = 0
+    with pytest.raises(ClientError) as caught:
+        unchecked.create_hyper_parameter_tuning_job(**request)
+    place = f"hyperParameterTuningJobConfig.resourceLimits.{member[0].lower()}{member[1:]}"
+    assert_refused(client, str(caught.value), f"Value '0' at '{place}' failed to satisfy constraint: {rule}")
 
 
 def test_hyperband_with_early_stopping_is_refused(client: Client, session: Session) -> None:

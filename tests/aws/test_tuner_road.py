@@ -6,13 +6,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from kennel.launch.places import runs_folder
 from kennel.local import daemon
 
-SCRIPT = Path(__file__).parent / "scripts" / "sdk_v2_tuner.py"
+SCRIPTS = Path(__file__).parent / "scripts"
 
 
 @pytest.fixture
@@ -26,11 +28,11 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert not [command for command in left if str(folder) in command]
 
 
-def test_an_sdk_v2_tuner_script_runs_unchanged(runs: Path, make_folder: Callable[..., Path]) -> None:
-    folder = make_folder()
-    environ = {**os.environ, **daemon.environment(daemon.ensure(runs))}
+def run_script(name: str, *arguments: Path) -> dict[str, Any]:
+    """What the script prints as JSON; it is given the endpoint variables only."""
+    environ = {**os.environ, **daemon.environment(daemon.ensure(runs_folder()))}
     outcome = subprocess.run(
-        [sys.executable, SCRIPT, folder, folder / "test" / "001.Red" / "red_000.jpg"],
+        [sys.executable, SCRIPTS / name, *arguments],
         env=environ,
         capture_output=True,
         text=True,
@@ -39,7 +41,12 @@ def test_an_sdk_v2_tuner_script_runs_unchanged(runs: Path, make_folder: Callable
     )
     assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
     [line] = [line for line in outcome.stdout.splitlines() if line.startswith('{"answer"')]
-    said = json.loads(line)
+    return dict(json.loads(line))
+
+
+def test_an_sdk_v2_tuner_script_runs_unchanged(runs: Path, make_folder: Callable[..., Path]) -> None:
+    folder = make_folder()
+    said = run_script("sdk_v2_tuner.py", folder, folder / "test" / "001.Red" / "red_000.jpg")
     assert said["answer"]["predictions"][0]["label"] in {"Red", "Green", "Blue"}
     assert (said["status"], said["child"]) == ("Completed", "Completed")
     assert len(said["rows"]) == 3 and said["summaries"] == ["Succeeded"] * 3
@@ -52,3 +59,14 @@ def test_an_sdk_v2_tuner_script_runs_unchanged(runs: Path, make_folder: Callable
     assert said["hyperparameters"]["_tuning_objective_metric"] == "validation:loss"
     archive = json.loads((runs / said["best"] / "job.json").read_text())["description"]["ModelArtifacts"]
     assert archive["S3ModelArtifacts"].endswith(f"{said['best']}/output/model.tar.gz")
+
+
+def test_a_course_projects_tuning_notebook_runs_unchanged(runs: Path, make_folder: Callable[..., Path]) -> None:
+    """A script that somebody wrote, tuned by a PyTorch estimator: categories reach it through the SDK's quoting."""
+    said = run_script("sdk_v2_tuner_script.py", make_folder())
+    assert (said["answer"], said["more"], said["class"]) == ("Completed", "Completed", "PyTorch")
+    losses = {row["TrainingJobName"]: row["FinalObjectiveValue"] for row in said["rows"]}
+    assert len(losses) == 3 and said["best"] == min(losses, key=losses.__getitem__)
+    assert said["final"] == pytest.approx(losses[said["best"]], abs=1e-4)
+    assert said["hyperparameters"]["batch_size"] in (32, 64, 128, 256, 512)
+    assert said["hyperparameters"]["optimizer"] in ("adam", "sgd momentum")
