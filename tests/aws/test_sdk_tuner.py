@@ -458,7 +458,7 @@ def test_no_jobs_are_refused_without_boto3s_help_too(
     unchecked = boto3.client("sagemaker", config=Config(parameter_validation=False))
     requests: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        session.sagemaker_client, "create_hyper_parameter_tuning_job", lambda **all: requests.append(all)
+        session.sagemaker_client, "create_hyper_parameter_tuning_job", lambda **sent: requests.append(sent)
     )
     tuner(session).fit(job_name="sdk-refused", wait=False)
     [request] = requests
