@@ -36,6 +36,7 @@ from kennel.stand_in import STANDS_IN_FOR, stand_in_note
 from kennel.training.failure import report_failure
 from kennel.training.hosts import MASTER_PORT, Cluster, free_port, hosts_timeout_s, process_count, wait_for_hosts
 from kennel.training.library_settings import LIBRARY_SETTINGS
+from kennel.training.opt_ml import shown_as_opt_ml
 from kennel.training.output_tail import OutputTail, script_failure
 from kennel.training.user_script import UserScript, choose_program, command_of, kind_of, prepare_script
 
@@ -115,14 +116,20 @@ class Run:
         """
         command = self.command
         logger.info("Starting %s", " ".join(command))
-        toolkit = os.getpid()
+        toolkit, show = os.getpid(), shown_as_opt_ml(ml_paths().base) if self.script.is_users else None
+
+        def in_child() -> None:
+            if show:
+                show()
+            die_with_parent(toolkit)  # last: a process that gets rights of its own forgets its parent
+
         started = subprocess.Popen(
             command,
             cwd=program_dir(self.script.program),
             stdout=tail.inlet if tail else None,
             stderr=tail.inlet if tail else None,
             start_new_session=True,
-            preexec_fn=lambda: die_with_parent(toolkit),
+            preexec_fn=in_child,
         )
         if tail:
             tail.start()
