@@ -280,7 +280,11 @@ def _children(pid: int) -> list[int]:
 
 def _commands(pid: int) -> list[int]:
     """What a shell runs, shells within shells included; nothing for one that has a trap, which then hears itself."""
-    if Path("/proc", str(pid), "comm").read_text().strip() not in _SHELLS or _catches_sigterm(pid):
+    try:
+        program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))  # the script's name would be in `comm`
+        if program not in _SHELLS or _catches_sigterm(pid):
+            return []
+    except OSError:  # it has just ended
         return []
     return [found for child in _children(pid) for found in _commands(child) or [child]]
 
