@@ -144,7 +144,7 @@ def _correlation(left: Array, right: Array) -> float:
 
 def _sentence(found: dict[str, Any], *, is_minimized: bool) -> str:
     if found["chance"] > _LIKELY:
-        return "No clear effect: chance explains as much."
+        return "No clear effect: chance could explain it."
     rho = found["rho"]
     if rho is None:
         return "It mattered: the groups differ."
