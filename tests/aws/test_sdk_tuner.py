@@ -106,11 +106,11 @@ def counted(made: HyperparameterTuner) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("name", "options", "ranges"),
     [
-        ("sdk-bayesian", {"strategy": "Bayesian"}, {"lr": LR, "batch": BATCH}),
-        ("sdk-random", {"strategy": "Random", "early_stopping_type": "Auto"}, {"lr": LR, "batch": BATCH}),
-        ("sdk-grid", {"strategy": "Grid", "max_jobs": 6}, {"batch": BATCH, "lr": CategoricalParameter([0.1, 0.01])}),
+        ("amt-bayesian", {"strategy": "Bayesian"}, {"lr": LR, "batch": BATCH}),
+        ("amt-random", {"strategy": "Random", "early_stopping_type": "Auto"}, {"lr": LR, "batch": BATCH}),
+        ("amt-grid", {"strategy": "Grid", "max_jobs": 6}, {"batch": BATCH, "lr": CategoricalParameter([0.1, 0.01])}),
         (
-            "sdk-hyperband",
+            "amt-hyperband",
             {
                 "strategy": "Hyperband",
                 "strategy_config": StrategyConfig(HyperbandStrategyConfig(max_resource=4, min_resource=1)),
@@ -125,7 +125,7 @@ def test_tuner_of_each_strategy_finds_a_best_training(
     made = tuner(session, ranges, **options)
     made.fit(job_name=name)  # waits
     rows = found(made)
-    jobs = 6 if name == "sdk-grid" else 4
+    jobs = 6 if name == "amt-grid" else 4
     description = made.describe()
     assert description["HyperParameterTuningJobStatus"] == "Completed"
     assert len(rows) == sum(counted(made).values()) == jobs
@@ -145,7 +145,7 @@ def test_grid_tries_every_combination_once(session: Session) -> None:
         max_jobs=6,
         max_parallel_jobs=3,
     )
-    made.fit(job_name="sdk-grid-all")
+    made.fit(job_name="amt-grid-all")
     tried = sorted((row["batch"], row["optimizer"]) for row in found(made).to_dict("records"))
     assert tried == [(batch, optimizer) for batch in (16, 32, 64) for optimizer in ("adam", "sgd")]
 
@@ -162,7 +162,7 @@ def test_ranges_of_every_kind_and_scaling_reach_the_trainings(client: Client, se
         "category": CategoricalParameter(["a b", "c,d", "ü"]),
     }
     made = tuner(session, ranges, max_jobs=3, max_parallel_jobs=3)
-    made.fit(job_name="sdk-kinds")
+    made.fit(job_name="amt-kinds")
     for name in found(made)["TrainingJobName"]:
         given = client.job(name)["HyperParameters"]
         for key, asked in ranges.items():
@@ -170,20 +170,20 @@ def test_ranges_of_every_kind_and_scaling_reach_the_trainings(client: Client, se
         assert given["_tuning_objective_metric"] == "objective" and given["steps"] == "2"
         seen = json.loads((client.runs / name / "ml/input/config/hyperparameters.json").read_text())
         assert seen == given
-        assert client.job(name)["TuningJobArn"].endswith(":hyper-parameter-tuning-job/sdk-kinds")
+        assert client.job(name)["TuningJobArn"].endswith(":hyper-parameter-tuning-job/amt-kinds")
 
 
 def test_objective_is_maximized_when_asked(session: Session) -> None:
     made = tuner(session, objective_type="Maximize")
-    made.fit(job_name="sdk-maximize")
+    made.fit(job_name="amt-maximize")
     rows = found(made)
     assert made.best_training_job() == rows.loc[rows["FinalObjectiveValue"].idxmax()]["TrainingJobName"]
 
 
 def test_tuner_that_does_not_wait_is_attached_and_stopped(client: Client, session: Session) -> None:
     made = tuner(session, orders={"steps": 600, "step-s": 0.1}, max_jobs=4)
-    made.fit(job_name="sdk-stopped", wait=False)
-    attached = HyperparameterTuner.attach("sdk-stopped", sagemaker_session=session)
+    made.fit(job_name="amt-stopped", wait=False)
+    attached = HyperparameterTuner.attach("amt-stopped", sagemaker_session=session)
     assert attached.describe()["HyperParameterTuningJobStatus"] == "InProgress"
     assert (attached.strategy, attached.objective_type, attached.max_jobs) == ("Random", "Minimize", 4)
     assert attached.objective_metric_name == "objective" and attached.metric_definitions == METRICS
@@ -194,16 +194,16 @@ def test_tuner_that_does_not_wait_is_attached_and_stopped(client: Client, sessio
     assert attached.describe()["HyperParameterTuningJobStatus"] == "Stopped"
     assert set(found(made)["TrainingJobStatus"]) == {"Stopped"}
     with pytest.raises(ClientError, match="is in status Stopped"):
-        client.sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="sdk-stopped")
+        client.sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="amt-stopped")
 
 
 def test_attached_tuner_of_a_finished_job_knows_what_it_found(session: Session) -> None:
     made = tuner(session, strategy="Grid", max_jobs=3, ranges={"batch": BATCH}, random_seed=3)
-    made.fit(job_name="sdk-attached")
-    attached = HyperparameterTuner.attach("sdk-attached", sagemaker_session=session)
+    made.fit(job_name="amt-attached")
+    attached = HyperparameterTuner.attach("amt-attached", sagemaker_session=session)
     assert attached.best_training_job() == made.best_training_job()
     assert (attached.max_jobs, attached.random_seed, attached.early_stopping_type) == (3, 3, "Off")
-    analytics = HyperparameterTuningJobAnalytics("sdk-attached", sagemaker_session=session)
+    analytics = HyperparameterTuningJobAnalytics("amt-attached", sagemaker_session=session)
     assert {each["TrainingJobStatus"] for each in analytics.training_job_summaries()} == {"Completed"}
     assert analytics.tuning_ranges == {"batch": {"Name": "batch", "Values": ["16", "32", "64"]}}
     tuned = attached.best_estimator().hyperparameters()
@@ -212,9 +212,9 @@ def test_attached_tuner_of_a_finished_job_knows_what_it_found(session: Session) 
 
 def test_best_estimator_is_deployed_and_answers(client: Client, session: Session) -> None:
     made = tuner(session, max_jobs=2)
-    made.fit(job_name="sdk-deployed")
+    made.fit(job_name="amt-deployed")
     predictor = made.best_estimator().deploy(
-        1, "ml.m5.large", endpoint_name="sdk-best", image_uri=test_sdk.IMAGE.format("serve")
+        1, "ml.m5.large", endpoint_name="amt-best", image_uri=test_sdk.IMAGE.format("serve")
     )
     assert predictor.predict(b"woof") == b"trained model: woof"
     predictor.delete_model()
@@ -228,7 +228,7 @@ def test_best_estimator_is_deployed_and_answers(client: Client, session: Session
 
 def test_one_seed_gives_one_random_search(session: Session) -> None:
     tried = []
-    for name, seed, parallel in (("sdk-seed-a", 7, 1), ("sdk-seed-b", 7, 2), ("sdk-seed-c", 8, 2)):
+    for name, seed, parallel in (("amt-seed-a", 7, 1), ("amt-seed-b", 7, 2), ("amt-seed-c", 8, 2)):
         made = tuner(session, random_seed=seed, max_jobs=2, max_parallel_jobs=parallel)
         made.fit(job_name=name)
         rows = found(made).sort_values("TrainingJobName")
@@ -244,11 +244,11 @@ def test_target_ends_the_search(session: Session) -> None:
         max_parallel_jobs=1,
         completion_criteria_config=TuningJobCompletionCriteriaConfig(target_objective_metric_value=0.9),
     )
-    made.fit(job_name="sdk-target")
+    made.fit(job_name="amt-target")
     description = made.describe()
     assert description["HyperParameterTuningJobStatus"] == "Completed"
     assert len(found(made)) < 10
-    attached = HyperparameterTuner.attach("sdk-target", sagemaker_session=session)
+    attached = HyperparameterTuner.attach("amt-target", sagemaker_session=session)
     assert attached.completion_criteria_config.target_objective_metric_value == 0.9
 
 
@@ -262,17 +262,17 @@ def test_search_ends_when_its_best_does_not_improve(session: Session) -> None:
             max_number_of_training_jobs_not_improving=3, complete_on_convergence=False
         ),
     )
-    made.fit(job_name="sdk-not-improving")
+    made.fit(job_name="amt-not-improving")
     assert made.describe()["HyperParameterTuningJobStatus"] == "Completed"
     assert 4 <= len(found(made)) < 10
 
 
 def test_children_learn_from_their_parents(client: Client, session: Session) -> None:
     parent = tuner(session, max_jobs=3)
-    parent.fit(job_name="sdk-parent")
+    parent.fit(job_name="amt-parent")
     identical = parent.identical_dataset_and_algorithm_tuner()
     identical.max_jobs = 2
-    identical.fit(job_name="sdk-identical")
+    identical.fit(job_name="amt-identical")
     description = identical.describe()
     assert description["HyperParameterTuningJobStatus"] == "Completed"
     assert description["WarmStartConfig"]["WarmStartType"] == "IdenticalDataAndAlgorithm"
@@ -281,25 +281,25 @@ def test_children_learn_from_their_parents(client: Client, session: Session) -> 
     assert overall == pytest.approx(best, rel=1e-6)
     assert len(found(identical)) == 2
 
-    warm = WarmStartConfig(WarmStartTypes.TRANSFER_LEARNING, parents={"sdk-parent", "sdk-identical"})
+    warm = WarmStartConfig(WarmStartTypes.TRANSFER_LEARNING, parents={"amt-parent", "amt-identical"})
     child = tuner(session, {"lr": LR, "batch": BATCH}, warm_start_config=warm, strategy="Bayesian", max_jobs=2)
-    child.fit(job_name="sdk-transfer")
+    child.fit(job_name="amt-transfer")
     assert child.describe()["HyperParameterTuningJobStatus"] == "Completed"
-    attached = HyperparameterTuner.attach("sdk-transfer", sagemaker_session=session)
-    assert attached.warm_start_config.parents == {"sdk-parent", "sdk-identical"}
+    attached = HyperparameterTuner.attach("amt-transfer", sagemaker_session=session)
+    assert attached.warm_start_config.parents == {"amt-parent", "amt-identical"}
 
 
 def test_functions_of_the_sdk_make_warm_started_tuners(session: Session) -> None:
     parent = tuner(session, max_jobs=2)
-    parent.fit(job_name="sdk-old")
+    parent.fit(job_name="amt-old")
     for number, make in enumerate((create_identical_dataset_and_algorithm_tuner, create_transfer_learning_tuner)):
-        child = make(parent="sdk-old", sagemaker_session=session)
+        child = make(parent="amt-old", sagemaker_session=session)
         child.max_jobs = 1
         child.max_parallel_jobs = 1
-        child.fit(job_name=f"sdk-young-{number}")
+        child.fit(job_name=f"amt-young-{number}")
         assert child.describe()["HyperParameterTuningJobStatus"] == "Completed"
     again = parent.transfer_learning_tuner(estimator=estimator(session))
-    again.fit(job_name="sdk-young-2", wait=False)
+    again.fit(job_name="amt-young-2", wait=False)
     again.wait()
     assert len(found(again)) == 2
 
@@ -315,7 +315,7 @@ def test_tuner_of_two_estimators(session: Session) -> None:
         max_jobs=4,
         max_parallel_jobs=2,
     )
-    made.fit({"plain": None, "longer": None}, include_cls_metadata={}, job_name="sdk-two")
+    made.fit({"plain": None, "longer": None}, include_cls_metadata={}, job_name="amt-two")
     rows = found(made)
     assert len(rows) == 4 and set(rows["TrainingJobDefinitionName"]) == {"plain", "longer"}
     assert made.best_training_job() == rows.loc[rows["FinalObjectiveValue"].idxmin()]["TrainingJobName"]
@@ -324,7 +324,7 @@ def test_tuner_of_two_estimators(session: Session) -> None:
 
 def test_tags_stand_at_the_tuning_job_and_its_trainings(client: Client, session: Session) -> None:
     made = tuner(session, max_jobs=1, max_parallel_jobs=1, tags=[{"Key": "cost", "Value": "none"}])
-    made.fit(job_name="sdk-tags")
+    made.fit(job_name="amt-tags")
     expected = {"cost": "none", "team": "dogs"}
     for address in (
         made.describe()["HyperParameterTuningJobArn"],
@@ -337,7 +337,7 @@ def test_tags_stand_at_the_tuning_job_and_its_trainings(client: Client, session:
 def test_failed_trainings_do_not_end_the_search(session: Session) -> None:
     made = tuner(session, {"lr": CategoricalParameter([0.001, 0.01, 0.5])}, strategy="Grid", max_jobs=3,
                  orders={"fail-above": 0.1})  # fmt: skip
-    made.fit(job_name="sdk-some-fail")
+    made.fit(job_name="amt-some-fail")
     assert counted(made) == {"Completed": 2, "NonRetryableError": 1}
     assert made.describe()["HyperParameterTuningJobStatus"] == "Completed"
 
@@ -346,10 +346,10 @@ def test_metric_that_never_appears_is_a_failed_objective_that_says_so(session: S
     made = tuner(session, max_jobs=1, max_parallel_jobs=1)
     made.metric_definitions = [{"Name": "objective", "Regex": "valid_f1=([0-9.]+)"}]
     with pytest.raises(UnexpectedStatusException, match="valid_f1"):
-        made.fit(job_name="sdk-no-metric")
+        made.fit(job_name="amt-no-metric")
     [only] = made.analytics().training_job_summaries()
     assert (only["TrainingJobStatus"], only["ObjectiveStatus"]) == ("Completed", "Failed")
-    with pytest.raises(Exception, match="Best training job not available for tuning job: sdk-no-metric"):
+    with pytest.raises(Exception, match="Best training job not available for tuning job: amt-no-metric"):
         made.best_training_job()
 
 
@@ -427,7 +427,7 @@ def test_tuner_that_cannot_work_is_refused_before_anything_runs(
     made = tuner(session, strategy="Bayesian")
     change(made)
     with pytest.raises(Exception) as caught:  # noqa: PT011  some are boto3's own, before it sends
-        made.fit(job_name="sdk-refused", wait=False)
+        made.fit(job_name="amt-refused", wait=False)
     assert_refused(client, str(caught.value), fault)
 
 
@@ -436,11 +436,11 @@ def assert_refused(client: Client, message: str, fault: str) -> None:
                   "Member must have value greater than or equal to 3": "valid min value: 3",
                   "Member must have value greater than or equal to 120": "valid min value: 120"}  # fmt: skip
     assert fault in message or boto3s_own.get(fault, fault) in message
-    assert not client.sagemaker.list_hyper_parameter_tuning_jobs(NameContains="sdk-refused")[
+    assert not client.sagemaker.list_hyper_parameter_tuning_jobs(NameContains="amt-refused")[
         "HyperParameterTuningJobSummaries"
     ]
-    assert not client.sagemaker.list_training_jobs(NameContains="sdk-refused")["TrainingJobSummaries"]
-    assert not (client.runs / "sdk-refused").exists()
+    assert not client.sagemaker.list_training_jobs(NameContains="amt-refused")["TrainingJobSummaries"]
+    assert not (client.runs / "amt-refused").exists()
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_no_jobs_are_refused_without_boto3s_help_too(
     monkeypatch.setattr(
         session.sagemaker_client, "create_hyper_parameter_tuning_job", lambda **sent: requests.append(sent)
     )
-    tuner(session).fit(job_name="sdk-refused", wait=False)
+    tuner(session).fit(job_name="amt-refused", wait=False)
     [request] = requests
     request["HyperParameterTuningJobConfig"]["ResourceLimits"][member] = 0
     with pytest.raises(ClientError) as caught:
@@ -472,7 +472,7 @@ def test_no_jobs_are_refused_without_boto3s_help_too(
 def test_hyperband_with_early_stopping_is_refused(client: Client, session: Session) -> None:
     made = tuner(session, strategy="Hyperband", orders={"epochs": 9}, early_stopping_type="Auto")
     with pytest.raises(ClientError) as caught:
-        made.fit(job_name="sdk-refused", wait=False)
+        made.fit(job_name="amt-refused", wait=False)
     assert_refused(
         client,
         str(caught.value),
@@ -484,20 +484,20 @@ def test_hyperband_with_early_stopping_is_refused(client: Client, session: Sessi
 def test_hyperband_without_resources_is_refused_unless_the_epochs_are_static(client: Client, session: Session) -> None:
     made = tuner(session, strategy="Hyperband")
     with pytest.raises(ClientError) as caught:
-        made.fit(job_name="sdk-refused", wait=False)
+        made.fit(job_name="amt-refused", wait=False)
     assert_refused(client, str(caught.value), "Strategy 'Hyperband' needs to know how many epochs a training has")
     made = tuner(session, strategy="Hyperband", orders={"epochs": 3}, max_jobs=2)
-    made.fit(job_name="sdk-inferred")
+    made.fit(job_name="amt-inferred")
     assert len(found(made)) == 2
 
 
 def test_parent_that_still_runs_is_refused(client: Client, session: Session) -> None:
     parent = tuner(session, orders={"steps": 600, "step-s": 0.1})
-    parent.fit(job_name="sdk-busy", wait=False)
+    parent.fit(job_name="amt-busy", wait=False)
     with pytest.raises(ClientError) as caught:
-        parent.identical_dataset_and_algorithm_tuner().fit(job_name="sdk-refused", wait=False)
+        parent.identical_dataset_and_algorithm_tuner().fit(job_name="amt-refused", wait=False)
     parent.stop_tuning_job()
-    assert_refused(client, str(caught.value), "The parent tuning job 'sdk-busy' is in status InProgress.")
+    assert_refused(client, str(caught.value), "The parent tuning job 'amt-busy' is in status InProgress.")
     parent.wait()
 
 
@@ -505,14 +505,14 @@ def test_training_that_cannot_run_here_is_refused_when_its_search_is_created(cli
     """What a training job is refused for, a tuning job is too."""
     made = tuner(session)
     with pytest.raises(ClientError) as caught:
-        made.fit({"train": f"s3://{DEFAULT_BUCKET}/nothing-here"}, job_name="sdk-refused", wait=False)
+        made.fit({"train": f"s3://{DEFAULT_BUCKET}/nothing-here"}, job_name="amt-refused", wait=False)
     assert_refused(client, str(caught.value), "No S3 objects found under S3 URL")
 
 
 def test_name_is_taken_once_and_may_have_32_characters(client: Client, session: Session) -> None:
     made = tuner(session, max_jobs=1, max_parallel_jobs=1)
-    made.fit(job_name="sdk-name-of-exactly-32-character", wait=True)
+    made.fit(job_name="amt-name-of-exactly-32-character", wait=True)
     with pytest.raises(ClientError, match="ResourceInUse"):
-        copy.copy(made).fit(job_name="sdk-name-of-exactly-32-character", wait=False)
+        copy.copy(made).fit(job_name="amt-name-of-exactly-32-character", wait=False)
     with pytest.raises(ClientError, match="length less than or equal to 32"):
-        made.fit(job_name="sdk-refused-name-of-33-characters", wait=False)
+        made.fit(job_name="amt-refused-name-of-33-characters", wait=False)
