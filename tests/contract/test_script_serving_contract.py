@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -418,6 +419,33 @@ def test_many_models_may_have_a_script_each(start: Starter) -> None:
     for name in ("b", "a"):
         assert server.request("POST", f"/models/{name}/invoke", b"x").body == f"{name} x".encode()
     assert "asked a" in server.errors
+
+
+def can_mount() -> bool:
+    """Whether a process may have mounts of its own here: root may, but not in every container."""
+    try:
+        return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not can_mount(), reason="no mounts of its own for a process of this user")
+def test_a_script_may_write_opt_ml_out_in_full(start: Starter) -> None:
+    code = """
+        LABELS = open("/opt/ml/model/code/labels.txt").read().split()
+
+        def model_fn(model_dir):
+            return LABELS
+
+        def transform_fn(model, body, content_type, accept):
+            return open("/opt/ml/model/code/labels.txt").read().split() + model
+    """
+    server = start({"code/inference.py": code, "code/labels.txt": "cat dog"}).wait_until_ready()
+    assert server.invoke(b"x").json == ["cat", "dog", "cat", "dog"]
+    assert not Path("/opt/ml/model/code/labels.txt").exists()
+    family = server.family()
+    server.process.kill()
+    wait_gone(family)
 
 
 def test_without_torch_a_script_that_needs_none_is_served_and_another_refused(start: Starter, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ FOUNDATION = {
     "requirements_file",
     "script_mode",
     "stand_in",
+    "opt_ml",
 }
 ALLOWED = {
     "images": set(),

@@ -29,6 +29,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from kennel.errors import ContractError, KennelError
+from kennel.paths import ml_paths
 from kennel.serving import script_defaults
 from kennel.serving.request import RequestError
 from kennel.serving.source_dir import SourceDir, has_card
@@ -238,6 +239,8 @@ def remedy(error: BaseException) -> str:
         return (
             " A server has no network on most machines: pack what it needs into the archive (weights=None, then load)."
         )
-    if isinstance(error, OSError) and "/opt/ml" in text and not Path("/opt/ml").exists():
-        return " Here /opt/ml stands elsewhere: take the folder that model_fn is given, or run it with --on docker."
+    if isinstance(error, OSError) and "/opt/ml" in text and ml_paths().base != Path("/opt/ml"):
+        return (
+            " On this machine /opt/ml may stand elsewhere: take the folder that model_fn is given, or use --on docker."
+        )
     return ""

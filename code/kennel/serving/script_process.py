@@ -16,6 +16,9 @@ import mms
 from sagemaker_inference import parameters
 
 from kennel.errors import UserError
+from kennel.opt_ml import show_as_opt_ml
+from kennel.orphans import die_with_parent
+from kennel.paths import ml_paths
 from kennel.stand_in import STANDS_IN_FOR
 
 _MMS: Final = str(Path(mms.__file__).parent)
@@ -32,6 +35,8 @@ def become_a_scripts() -> None:
             stream.reconfigure(line_buffering=True)
     _log_like_the_toolkit()
     _hide_gpus()
+    if show_as_opt_ml(ml_paths().base):  # scripts write it out in full
+        die_with_parent(os.getppid())
     _load_as_the_image_would(os.environ)
     os.register_at_fork(after_in_child=_use_one_thread)
 

@@ -30,13 +30,13 @@ from typing import Final, NoReturn
 from sagemaker_training import environment, process
 
 from kennel.errors import KennelError
+from kennel.opt_ml import shown_as_opt_ml
 from kennel.orphans import adopt_orphans, die_with_parent
 from kennel.paths import ml_paths
 from kennel.stand_in import STANDS_IN_FOR, stand_in_note
 from kennel.training.failure import report_failure
 from kennel.training.hosts import MASTER_PORT, Cluster, free_port, hosts_timeout_s, process_count, wait_for_hosts
 from kennel.training.library_settings import LIBRARY_SETTINGS
-from kennel.training.opt_ml import shown_as_opt_ml
 from kennel.training.output_tail import OutputTail, script_failure
 from kennel.training.user_script import UserScript, choose_program, command_of, kind_of, prepare_script
 

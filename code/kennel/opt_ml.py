@@ -2,6 +2,7 @@
 
 As a process a job lives in runs/<job>/ml; what a script saves to /opt/ml/checkpoints would be nobody's. Linux lets a
 process have mounts of its own, an ordinary user's too (unshare(2), mount(2)), and nothing outside it sees them.
+For training a child gets them, for serving the process that loads a model; its workers are forks of it.
 """
 
 import contextlib
@@ -44,6 +45,26 @@ def shown_as_opt_ml(base: Path) -> Callable[[], None] | None:
         flush=True,
     )
     return None
+
+
+def show_as_opt_ml(base: Path) -> bool:
+    """Makes this process, and the children it will have, see `base` as /opt/ml; whether they do.
+
+    For a process without threads, of whoever may, which a child tries first. It forgets its parent by it: ask for
+    kennel.orphans.die_with_parent again.
+    """
+    with contextlib.suppress(OSError):
+        OPT_ML.mkdir(parents=True, exist_ok=True)
+    if not OPT_ML.is_dir() or base.resolve() == OPT_ML:
+        return base.resolve() == OPT_ML
+    mount, words = _mounting(base.resolve()), ["/bin/sh", "-c", 'test "$0" -ef "$1"', str(OPT_ML), str(base.resolve())]
+    try:
+        is_allowed = subprocess.run(words, preexec_fn=mount, check=False).returncode == 0
+        if is_allowed:
+            mount()
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return is_allowed
 
 
 def _mounting(base: Path) -> Callable[[], None]:
