@@ -174,8 +174,9 @@ class TuningJobs:
 
     def trials(self, name: str) -> Sequence[Trial]:
         """The trials of a tuning job, its parents' first. Raises OSError or ValueError for an unreadable file."""
-        if name in self._runs:
-            return self._runs[name].trials
+        run = self._runs.get(name)
+        if run is not None and run.trials:  # none yet: it has just begun, or goes on and is still reading the file
+            return run.trials
         return read_trials(self._machine.layout.tuning_file(name).with_name("trials.json"))
 
     @property
@@ -233,8 +234,8 @@ class TuningJobs:
 
     def _searched_by(self, job: str) -> str | None:
         """The running tuning job that has a training job among its trials."""
-        for name, run in list(self._runs.items()):
-            if self._is_running(name) and any(trial.name == job for trial in run.trials):
+        for name in list(self._runs):
+            if self._is_running(name) and any(trial.name == job for trial in self.trials(name)):
                 return name
         return None
 
