@@ -80,6 +80,3 @@ def test_an_sdk_v2_transformer_script_runs_unchanged(trained: Path) -> None:
     predictions = [said["answer"]["first"]["predictions"], *(line["predictions"] for line in said["answer"]["lines"])]
     assert len(predictions) == 5 and predictions[0] == predictions[1]
     assert said["attached"][1:3] == ["SingleRecord", "Line"]
-    assert said["stopped"] == "Stopped"
-    assert "ClientError: See job logs for more information. 4 of 4 objects failed" in said["reason"]
-    assert "Content-Type 'text/plain' is not read here" in said["reason"]

@@ -1,8 +1,7 @@
 """What somebody wrote for SageMaker's batch transform with the Python SDK v2: nothing in it knows where it runs.
 
 python sdk_v2_transformer.py FOLDER TRAINED_JOB: pictures by estimator.transformer(), then JSON lines by
-model.transformer() with records joined, then a job that is not waited for, attached to and stopped; then one that
-fails. Prints what it found last.
+model.transformer() with records joined, in a job that is waited for later and attached to. Prints what it found last.
 """
 
 import base64
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import sagemaker
 from sagemaker.estimator import Estimator
-from sagemaker.exceptions import UnexpectedStatusException
 from sagemaker.model import Model
 from sagemaker.s3 import S3Downloader, S3Uploader
 from sagemaker.transformer import Transformer
@@ -60,15 +58,6 @@ joining.wait(logs=False)
 answers = S3Downloader.read_file(f"{joining.output_path}/photos.jsonl.out").splitlines()
 
 attached = Transformer.attach(joining.latest_transform_job.name, sagemaker_session=session)
-attached.transform(pictures, content_type="image/jpeg", job_name="to-be-stopped", wait=False)
-attached.stop_transform_job(wait=True)
-stopped = session.describe_transform_job("to-be-stopped")["TransformJobStatus"]
-
-reason = ""
-try:
-    transformer.transform(pictures, content_type="text/plain", job_name="to-fail", wait=True, logs=False)
-except UnexpectedStatusException as error:
-    reason = str(error)
 transformer.delete_model()
 joining.delete_model()
 print()
@@ -77,8 +66,6 @@ print(
         {
             "answer": {"names": names, "first": first, "lines": [json.loads(line) for line in answers]},
             "attached": [attached.model_name, attached.strategy, attached.assemble_with, attached.output_path],
-            "stopped": stopped,
-            "reason": reason,
         }
     )
 )
