@@ -14,6 +14,7 @@ started by torchrun wherever there are several hosts or GPUs (kennel.training.ho
 """
 
 import contextlib
+import json
 import logging
 import multiprocessing
 import os
@@ -176,7 +177,8 @@ def cluster_of(env: environment.Environment, script: UserScript) -> Cluster:
 
 def _prepared(script: Script) -> Run:
     """What has to be so before the script starts. Raises KennelError where something of it is not there."""
-    users = choose_program(environment.read_hyperparameters())
+    hyperparameters = json.loads((ml_paths().input_config_dir / "hyperparameters.json").read_text())
+    users = choose_program(hyperparameters)
     env = environment.Environment()
     run = Run(users, cluster_of(env, users), env.to_cmd_args())
     script.is_launched, script.is_shell = not run.cluster.is_alone, kind_of(users.program) == "command"
