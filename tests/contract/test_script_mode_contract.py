@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,6 +139,21 @@ def test_what_cannot_run_is_said_in_words(
     status, output = ended(start(files, program, **hps))
     assert status == 2, output
     assert words in (base / "output" / "failure").read_text() and "Traceback" not in output
+
+
+def test_requirements_are_installed_for_the_job_alone_where_that_is_asked_for(start: Starter, base: Path) -> None:
+    info = "kenneltest_pkg-1.0.dist-info"
+    with zipfile.ZipFile(base.parent / "kenneltest_pkg-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("kenneltest_pkg.py", "NAME = 'installed'")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: kenneltest_pkg\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    lines = f"--no-index\n--find-links {base.parent}\nkenneltest-pkg==1.0\nnumpy\n"
+    files = {"a.py": "import kenneltest_pkg; print(kenneltest_pkg.NAME)", "requirements.txt": lines}
+    status, output = ended(start(files, "a.py", environ={"KENNEL_REQUIREMENTS": "install"}))
+    assert status == 0 and "\ninstalled\n" in output, output
+    assert "requirements.txt: installed for this job alone" in output
+    assert (base / "packages" / "kenneltest_pkg.py").exists()
 
 
 def test_opt_ml_is_the_jobs_folder_for_its_script(start: Starter, base: Path) -> None:
