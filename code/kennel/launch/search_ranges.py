@@ -110,6 +110,22 @@ def refuse_settled(ranges: SearchRanges, settled: Mapping[str, str]) -> None:
             )
 
 
+def without(ranges: SearchRanges, settled: Mapping[str, str]) -> SearchRanges:
+    """The ranges of what is not set by -p. Raises HyperparameterError where none is left."""
+    set_names = {_plain(name) for name in settled}
+    searched = {
+        kind: [each for each in found if _plain(each["Name"]) not in set_names]
+        for kind, found in ranges.parameter_ranges.items()
+    }
+    left = dataclasses.replace(ranges, parameter_ranges={kind: found for kind, found in searched.items() if found})
+    if not left.names:
+        raise HyperparameterError(
+            f"Every hyperparameter of {ranges.source} is set by -p: nothing is left to search. "
+            f"Leave one out, or name a file of ranges: --ranges FILE"
+        )
+    return left
+
+
 def fit_batch_size(ranges: SearchRanges, images: int) -> SearchRanges:
     """The ranges without the batch sizes that are larger than the training set: such trainings fail.
 

@@ -9,13 +9,16 @@ from kennel.errors import UserError
 from kennel.hyperparameters import read_assignments
 from kennel.launch.follow_tuning import Outcome, follow_tuning, objective_of
 from kennel.launch.places import open_place, runs_folder
-from kennel.launch.search_ranges import default_ranges_file, fit_batch_size, read_ranges_file
+from kennel.launch.search_ranges import default_ranges_file, fit_batch_size, read_ranges_file, without
 from kennel.launch.tuning import Search, TuningJob, bare_values, best_of, create_tuning_job, plan_tuning
 
 
 def plan(arguments: argparse.Namespace) -> TuningJob:
     """What the arguments ask for, checked as far as it can be without the pictures. Raises UserError."""
+    settled = read_assignments(arguments.parameters)
     ranges = read_ranges_file(arguments.ranges or default_ranges_file())
+    if arguments.ranges is None:  # the recommended ones are an offer: what is set is not searched
+        ranges = without(ranges, settled)
     search = Search(
         strategy=arguments.strategy,
         objective=arguments.objective,
@@ -25,7 +28,6 @@ def plan(arguments: argparse.Namespace) -> TuningJob:
         warm_start=arguments.warm_start,
         seed=arguments.seed,
     )
-    settled = read_assignments(arguments.parameters)
     return plan_tuning(arguments.data, name=arguments.name, hyperparameters=settled, ranges=ranges, search=search)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kennel.errors import HyperparameterError, UserError
-from kennel.launch.search_ranges import fit_batch_size, read_ranges_file, refuse_settled
+from kennel.launch.search_ranges import default_ranges_file, fit_batch_size, read_ranges_file, refuse_settled, without
 
 LR = {"Name": "lr", "MinValue": "0.0001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
 BATCH = {"Name": "batch-size", "Values": ["16", '"32"', "64"]}
@@ -91,3 +91,16 @@ def test_batch_sizes_above_the_training_set_are_left_out(tmp_path: Path) -> None
         fit_batch_size(listed, 8)
     whole = read_ranges_file(written(tmp_path, Integer=[{"Name": "batch-size", "MinValue": "8", "MaxValue": "128"}]))
     assert fit_batch_size(whole, 36).parameter_ranges["IntegerParameterRanges"][0]["MaxValue"] == "36"
+
+
+def test_what_is_set_is_not_searched_in_the_recommended_ranges() -> None:
+    recommended = read_ranges_file(default_ranges_file())
+    left = without(recommended, {"lr": "0.01", "epochs": "3"})
+    assert "lr" in recommended.names
+    assert left.names == [name for name in recommended.names if name != "lr"]
+
+
+def test_ranges_of_which_all_is_set_are_refused() -> None:
+    recommended = read_ranges_file(default_ranges_file())
+    with pytest.raises(HyperparameterError, match="nothing is left to search"):
+        without(recommended, dict.fromkeys(recommended.names, "1"))
