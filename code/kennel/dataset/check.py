@@ -19,15 +19,14 @@
 """
 
 import collections
-import concurrent.futures
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from kennel.dataset.folders import SPLITS, Dataset, FolderError, find_folder, hash_file, without
+from kennel.dataset.threads import in_threads
 from kennel.errors import ImageError
 from kennel.images.decode import EXTENSIONS, read_image
 
@@ -158,13 +157,11 @@ class _Look:
 def _look(
     paths: Sequence[Path], look_at: Callable[[Path], _Look], progress: Progress | None, workers: int | None
 ) -> dict[Path, _Look]:
-    """With threads: Pillow's decoders and hashing let go of the interpreter's lock."""
     looks = {}
-    with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for path, look in zip(paths, pool.map(look_at, paths), strict=True):
-            looks[path] = look
-            if progress:
-                progress(len(looks), len(paths))
+    for path, look in zip(paths, in_threads(look_at, paths, workers=workers), strict=True):
+        looks[path] = look
+        if progress:
+            progress(len(looks), len(paths))
     return looks
 
 

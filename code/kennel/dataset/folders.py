@@ -10,11 +10,9 @@ Nothing is decoded here: a picture is a file named like one; `check` looks insid
 `kennel check --data DIR` shows what is found.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
 import hashlib
-import os
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from kennel.dataset.threads import in_threads
 from kennel.errors import DataError
 from kennel.images.decode import EXTENSIONS
 
@@ -101,9 +100,8 @@ class Dataset:
     def digest(self) -> str:
         """sha256 over splits, relative paths and contents, hexadecimal; the same wherever the folder lies."""
         entries = list(self.examples())
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter's lock
-            hashes = pool.map(lambda entry: hash_file(entry[1].path), entries)
-            pairs = list(zip(entries, hashes, strict=True))
+        hashes = in_threads(lambda entry: hash_file(entry[1].path), entries)
+        pairs = zip(entries, hashes, strict=True)
         lines = sorted(f"{split}/{example.relative}\0{found}\n" for (split, example), found in pairs)
         return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 

@@ -85,6 +85,8 @@ class RestoringS3:
             if not key and method == "POST" and "delete" in query:
                 for gone in _deleted_keys(environ):
                     self._announced.pop(S3Address(bucket, gone), None)
+            elif not key and method == "HEAD":
+                pass  # it only asks for the bucket
             elif not key:
                 prefix = query.get("prefix", [""])[0]
                 for address in [each for each in self._announced if each.bucket == bucket]:

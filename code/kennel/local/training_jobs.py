@@ -96,13 +96,16 @@ class TrainingJobs:
         check_debugging(request, self._machine.s3)
         check_rules(self._machine, request)
 
-    def begin(self, request: Json) -> Json:
-        """Starts the job of a request that was checked. Raises ApiError if the name has come into use since."""
+    def begin(self, request: Json, *, when_ended: Callable[[], None] = lambda: None) -> Json:
+        """Starts the job of a request that was checked. Raises ApiError if the name has come into use since.
+
+        when_ended: called once the job's last state is in the store.
+        """
         name = request["TrainingJobName"]
         tags = tuple(request.get("Tags", []))
         if not self.store.add(name, Record(request, self._description(request), tags)):
             raise ApiError("ResourceInUse", f"The training job {arn('training-job', name)} has just been created.")
-        run = TrainingRun(request, self._machine, self.store)
+        run = TrainingRun(request, self._machine, self.store, when_ended=when_ended)
         with self._lock:
             self._runs[name] = run
         run.start()

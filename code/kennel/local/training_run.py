@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -56,7 +57,10 @@ class JobFailure(Exception):
 class TrainingRun:
     """A job that runs. `start` returns at once; what happens is seen in the store."""
 
-    def __init__(self, request: Json, machine: Machine, store: Store) -> None:
+    def __init__(
+        self, request: Json, machine: Machine, store: Store, *, when_ended: Callable[[], None] = lambda: None
+    ) -> None:
+        self._when_ended = when_ended
         self.name: str = request["TrainingJobName"]
         self._request = request
         self._machine = machine
@@ -114,6 +118,7 @@ class TrainingRun:
             traceback.print_exc()
             ending = Ending("Failed", "Failed", f"InternalServerError: {error!r} in the local SageMaker; see its log")
         self._finish(ending)
+        self._when_ended()
 
     def _train(self) -> Ending:
         enter(self._store, self.name, "Downloading", TrainingStartTime=now())

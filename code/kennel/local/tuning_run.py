@@ -154,7 +154,7 @@ class TuningRun:
             with self._lock:
                 is_begun = self._stop is None
                 if is_begun:
-                    self._jobs.begin(request)
+                    self._jobs.begin(request, when_ended=self._wake.set)
         except ApiError:
             self._progress.drop(trial)
             raise
