@@ -162,12 +162,13 @@ class Fitting:
         """Everything that `restore` needs, copied; of a finished training that is the best epoch only."""
         tensors = {"best_probabilities": self.best_probabilities}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        state = dict(vars(self.progress))  # a new epoch has a new history: no deep copy
         if self.progress.is_finished:
-            return Checkpoint(self.progress.epoch, self.progress.step, dataclasses.asdict(self.progress), tensors)
+            return Checkpoint(self.progress.epoch, self.progress.step, state, tensors)
         tensors |= {f"model.{name}": tensor for name, tensor in _copies(_trained_state(self.model)).items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": tensor for key, tensor in _copies(values).items()}
-        return Checkpoint(self.progress.epoch, self.progress.step, dataclasses.asdict(self.progress), tensors)
+        return Checkpoint(self.progress.epoch, self.progress.step, state, tensors)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Goes back to where `snapshot` was taken."""
