@@ -7,6 +7,7 @@ deployed after a restart, and costs no memory before. Everything else in the loc
 
 import io
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterable
 from html import unescape
@@ -66,6 +67,21 @@ class RestoringS3:
         with self._lock:
             for address in [each for each, file in self._announced.items() if file.is_relative_to(path)]:
                 del self._announced[address]
+
+    def copy(self, address: S3Address, path: Path) -> bool:
+        """One object into a file, without a request; False if there is none."""
+        with self._lock:
+            file = self._announced.get(address)
+            if file is not None and file.is_file():
+                shutil.copyfile(file, path)
+                return True
+            self._make_buckets()
+            is_bucket = address.bucket in self._backend().buckets
+            found = self._backend().get_object(address.bucket, address.key) if is_bucket else None
+        if found is None:
+            return False
+        path.write_bytes(found.value)
+        return True
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401  WSGI's own
         if self._announced or self._announced_buckets:

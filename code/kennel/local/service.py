@@ -82,7 +82,9 @@ class Service:
         self.objects = RestoringS3(self.moto_s3)
         self.processes = Processes(layout.runs, orphan_grace_s=settings.orphan_grace_s)
         self.layout = layout
-        self.machine = machine = Machine(layout, settings, url, self.processes, LocalS3(url), self.objects)
+        self.machine = machine = Machine(
+            layout, settings, url, self.processes, LocalS3(url, self.objects), self.objects
+        )
         self.jobs = TrainingJobs(machine)
         self.tuning = TuningJobs(machine, self.jobs)
         self.models = Models(machine)

@@ -1,6 +1,7 @@
 """Where inputs come from and outputs go: s3:// is the local S3, file:// is this machine's disk and copies nothing.
 
-The local S3 is reached as any program reaches it: through boto3, on the service's own port.
+The local S3 is asked as any program asks it, through boto3, on the service's own port; but what is fetched from it is
+read in place: a request costs 10 to 40 ms of this process, and a channel may have thousands of objects.
 """
 
 import os
@@ -8,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 import boto3
@@ -48,10 +49,18 @@ def read_address(uri: str) -> S3Address | Path:
     raise ContractError(f"'{uri}' is no address the local SageMaker reads. Expected s3://bucket/key or file:///folder.")
 
 
+class Objects(Protocol):
+    """Where the local S3 keeps its objects (kennel.local.restoring)."""
+
+    def copy(self, address: S3Address, path: Path) -> bool:
+        """One object into a file; False if there is none."""
+
+
 class LocalS3:
     """The local S3, through boto3."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, objects: Objects) -> None:
+        self._objects = objects
         # Not the user's session: a profile or a proxy set there must not lead away from this machine.
         session = boto3.Session("kennel", "kennel", region_name=REGION)
         config = Config(proxies={}, retries={"max_attempts": 2}, s3={"addressing_style": "path"})
@@ -90,9 +99,10 @@ class LocalS3:
         return self._client.get_object(Bucket=address.bucket, Key=address.key)["Body"]
 
     def download(self, address: S3Address, path: Path) -> None:
-        """One object into a file."""
+        """One object into a file. Raises ContractError if there is none."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._client.download_file(address.bucket, address.key, str(path))
+        if not self._objects.copy(address, path):
+            raise ContractError(f"There is no object {address} in the local S3.")
 
     def download_folder(self, address: S3Address, folder: Path) -> int:
         """The objects of a prefix into `folder`; returns how many.

@@ -8,9 +8,10 @@ import pytest
 
 from kennel.errors import ContractError
 from kennel.local.channels import Item, bring_items, check_manifest, items_of, share_of
+from kennel.local.restoring import MotoApp, RestoringS3
 from kennel.local.storage import LocalS3, S3Address
 
-NO_S3 = LocalS3("http://127.0.0.1:1")
+NO_S3 = LocalS3("http://127.0.0.1:1", RestoringS3(MotoApp("s3")))
 
 
 def channel(uri: str, kind: str = "ManifestFile") -> dict[str, Any]:

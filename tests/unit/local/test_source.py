@@ -9,11 +9,12 @@ import pytest
 
 from kennel.local.faults import ApiError
 from kennel.local.ml_folder import bring_code
+from kennel.local.restoring import MotoApp, RestoringS3
 from kennel.local.source import check_source, check_source_here, check_ways_to_train, source_of
 from kennel.local.storage import LocalS3, S3Address
 from kennel.paths import MlPaths
 
-NO_S3 = LocalS3("http://127.0.0.1:1")
+NO_S3 = LocalS3("http://127.0.0.1:1", RestoringS3(MotoApp("s3")))
 
 
 def request(program: str | None, directory: str | None, **more: str) -> dict[str, Any]:
