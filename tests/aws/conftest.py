@@ -13,6 +13,7 @@ from batch_service import Batch, started
 
 from kennel.local import daemon
 from local_service import Client, left_of
+from sdk_scripts import own_service
 
 HERE = Path(__file__).parent
 # Short enough for tests, long enough for a machine that is busy with others.
@@ -51,6 +52,14 @@ def impatient() -> Iterator[None]:
         for key, value in IMPATIENT.items():
             patch.setenv(key, value)
         yield
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runs folder of the test's own, for the real programs; whatever was started on it has ended afterwards."""
+    with own_service(tmp_path / "runs") as folder:
+        monkeypatch.setenv("KENNEL_RUNS", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

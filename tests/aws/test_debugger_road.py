@@ -1,21 +1,14 @@
 """Debugging with the real programs: train.py's hook, the rules, the sampler, behind the local SageMaker."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
 from kennel import cli
-from kennel.launch.places import runs_folder
-from kennel.local import daemon
+from sdk_scripts import run_script
 
-SCRIPT = Path(__file__).parent / "scripts" / "sdk_v2_debugger.py"
 # The guide's own form of a custom rule.
 RULE = """
 from pathlib import Path
@@ -33,35 +26,12 @@ class EnoughSeen(Rule):
 """
 
 
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runs folder of its own; whatever a test started on it has ended afterwards."""
-    folder = tmp_path / "runs"
-    monkeypatch.setenv("KENNEL_RUNS", str(folder))
-    yield folder
-    daemon.stop(folder)
-    left = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-    assert not [command for command in left if str(folder) in command]
-
-
-def run_script(*arguments: Path) -> dict[str, Any]:
-    """What the script prints as JSON; it is given the endpoint variables only."""
-    environ = {**os.environ, **daemon.environment(daemon.ensure(runs_folder()))}
-    outcome = subprocess.run(
-        [sys.executable, SCRIPT, *arguments], env=environ, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
-    [said] = [line for line in outcome.stdout.splitlines() if line.startswith('{"answer"')]
-    return dict(json.loads(said))
-
-
 def test_an_sdk_v2_script_with_hook_rules_and_profiler_runs_unchanged(
     runs: Path, make_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(RULE)
-    said = run_script(
-        make_folder(images={"train": 40, "valid": 10, "test": 4}), tmp_path / "mine.py", tmp_path / "note"
-    )
+    folder = make_folder(images={"train": 40, "valid": 10, "test": 4})
+    said = run_script(runs, "sdk_v2_debugger.py", folder, tmp_path / "mine.py", tmp_path / "note")
     rules = {name: rule["RuleEvaluationStatus"] for name, rule in said["answer"].items()}
     assert rules == {
         "Overfit": "NoIssuesFound",

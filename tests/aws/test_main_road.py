@@ -2,56 +2,24 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from kennel import cli
 from kennel.launch.follow import follow_training
 from kennel.launch.jobs import create_training_job, plan_training
-from kennel.launch.places import open_place, runs_folder
+from kennel.launch.places import open_place
 from kennel.local import daemon
 from local_service import wait_until
-
-SCRIPTS = Path(__file__).parent / "scripts"
-
-
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runs folder of its own; whatever a test started on it has ended afterwards."""
-    folder = tmp_path / "runs"
-    monkeypatch.setenv("KENNEL_RUNS", str(folder))
-    yield folder
-    daemon.stop(folder)
-    left = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-    assert not [command for command in left if str(folder) in command]
-
-
-def run_script(name: str, *arguments: Path) -> dict[str, object]:
-    """What a plain SageMaker script prints as JSON, and all its output; it is given the endpoint variables only."""
-    environ = {**os.environ, **daemon.environment(daemon.ensure(runs_folder()))}
-    outcome = subprocess.run(
-        [sys.executable, SCRIPTS / name, *arguments],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
-    said = [line for line in outcome.stdout.splitlines() if line.startswith('{"answer"')]
-    return {"output": outcome.stdout + outcome.stderr, **json.loads(said[-1])}
+from sdk_scripts import run_script
 
 
 def test_an_sdk_v2_script_runs_unchanged(runs: Path, make_folder: Callable[..., Path]) -> None:
     folder = make_folder()
-    said = run_script("sdk_v2.py", folder, folder / "test" / "001.Red" / "red_000.jpg")
+    said = run_script(runs, "sdk_v2.py", folder, folder / "test" / "001.Red" / "red_000.jpg")
     prediction = said["answer"]["predictions"][0]  # type: ignore[index]
     assert prediction["label"] in {"Red", "Green", "Blue"}
     assert sum(entry["probability"] for entry in prediction["top_k"]) == pytest.approx(1, abs=1e-4)
@@ -62,7 +30,7 @@ def test_an_sdk_v2_script_runs_unchanged(runs: Path, make_folder: Callable[..., 
 
 def test_a_boto3_script_runs_unchanged(runs: Path, make_folder: Callable[..., Path]) -> None:
     folder = make_folder()
-    said = run_script("plain_boto3.py", folder, folder / "test" / "001.Red" / "red_000.jpg")
+    said = run_script(runs, "plain_boto3.py", folder, folder / "test" / "001.Red" / "red_000.jpg")
     assert said["status"] == "Completed"
     assert said["epochs"] == 1
     assert said["answer"]["predictions"][0]["label"] in {"Red", "Green", "Blue"}  # type: ignore[index]

@@ -2,51 +2,17 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from kennel.launch.places import runs_folder
-from kennel.local import daemon
 from local_service import BUCKET, Client
+from sdk_scripts import run_script
 
-SCRIPTS = Path(__file__).parent / "scripts"
 AWS_IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:1.8-cpu-py36"
-
-
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runs folder of its own; whatever a test started on it has ended afterwards."""
-    folder = tmp_path / "runs"
-    monkeypatch.setenv("KENNEL_RUNS", str(folder))
-    yield folder
-    daemon.stop(folder)
-    left = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-    assert not [command for command in left if str(folder) in command]
-
-
-def run_script(name: str, *arguments: Path) -> dict[str, Any]:
-    """What a script prints as JSON, and all its output; it is given the endpoint variables only."""
-    environ = {**os.environ, **daemon.environment(daemon.ensure(runs_folder()))}
-    outcome = subprocess.run(
-        [sys.executable, SCRIPTS / name, *arguments],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
-    [said] = [line for line in outcome.stdout.splitlines() if line.startswith('{"answer"')]
-    return {"output": outcome.stdout + outcome.stderr, **json.loads(said)}
 
 
 def members(archive: Path) -> list[str]:
@@ -57,7 +23,7 @@ def members(archive: Path) -> list[str]:
 def test_a_single_script_with_debugger_and_profiler_runs_unchanged(
     runs: Path, make_folder: Callable[..., Path]
 ) -> None:
-    said = run_script("course_single.py", make_folder(images={"train": 16, "valid": 1, "test": 4}))
+    said = run_script(runs, "course_single.py", make_folder(images={"train": 16, "valid": 1, "test": 4}))
     assert said["answer"] == "Completed" and said["image"] == AWS_IMAGE
     log = (runs / said["name"] / "log.txt").read_text()
     assert "Kennel's packages stand in for those of " + AWS_IMAGE in log
@@ -82,7 +48,7 @@ def test_a_single_script_with_debugger_and_profiler_runs_unchanged(
 def test_a_source_folder_with_dependencies_runs_unchanged_and_its_failure_has_a_reason(
     runs: Path, make_folder: Callable[..., Path]
 ) -> None:
-    said = run_script("course_package.py", make_folder())
+    said = run_script(runs, "course_package.py", make_folder())
     assert said["answer"] == "Completed"
     log = (runs / said["name"] / "log.txt").read_text()
     assert "requirements.txt: all of it is installed already." in log
@@ -100,7 +66,7 @@ def test_a_source_folder_with_dependencies_runs_unchanged_and_its_failure_has_a_
 
 
 def test_a_script_with_checkpoints_is_stopped_and_goes_on(runs: Path, make_folder: Callable[..., Path]) -> None:
-    said = run_script("course_resume.py", make_folder(images={"train": 8, "valid": 1, "test": 2}))
+    said = run_script(runs, "course_resume.py", make_folder(images={"train": 8, "valid": 1, "test": 2}))
     assert said["answer"] == ["Stopped", "Completed"]
     assert said["keys"] == ["last.pth"]
     first, second = ((runs / said[which] / "log.txt").read_text() for which in ("stopped", "name"))

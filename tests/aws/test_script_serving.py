@@ -1,33 +1,22 @@
 """Scripts that others wrote for SageMaker's PyTorch containers serve here, as the SDK packs and deploys them."""
 
 import io
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 from botocore.exceptions import ClientError
 from PIL import Image
 
-from kennel.local import daemon
 from local_service import BUCKET, ROLE, Client
-
-SCRIPTS = Path(__file__).parent / "scripts"
+from sdk_scripts import own_service, run_script
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A runs folder whose service runs the real programs; nothing of it is left afterwards."""
-    folder = tmp_path_factory.mktemp("runs").resolve()
-    yield folder
-    daemon.stop(folder)
-    left = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-    assert not [command for command in left if str(folder) in command]
+    with own_service(tmp_path_factory.mktemp("runs").resolve()) as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -39,23 +28,8 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def run_script(runs: Path, name: str, *arguments: Path) -> dict[str, Any]:
-    """What a plain SageMaker script prints as JSON; it is given the endpoint variables only."""
-    outcome = subprocess.run(
-        [sys.executable, SCRIPTS / name, *arguments],
-        env={**os.environ, **daemon.environment(daemon.ensure(runs))},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
-    answer: dict[str, Any] = json.loads(outcome.stdout.splitlines()[-1])["answer"]
-    return answer
-
-
 def test_pytorch_models_of_the_sdk_answer_by_their_own_scripts(runs: Path, tmp_path: Path, photo: Path) -> None:
-    answers = run_script(runs, "sdk_v2_pytorch_model.py", tmp_path, photo)
+    answers = run_script(runs, "sdk_v2_pytorch_model.py", tmp_path, photo)["answer"]
     (row,) = answers["picture"]
     assert len(row) == 3
     assert answers["default accept"] == [row]
@@ -72,7 +46,7 @@ def test_pytorch_models_of_the_sdk_answer_by_their_own_scripts(runs: Path, tmp_p
 
 
 def test_a_projects_script_comes_to_an_endpoint_by_every_road(runs: Path, tmp_path: Path, photo: Path) -> None:
-    answers = run_script(runs, "sdk_v2_pytorch_model_roads.py", tmp_path, photo)
+    answers = run_script(runs, "sdk_v2_pytorch_model_roads.py", tmp_path, photo)["answer"]
     reason = answers.pop("faulty")
     assert "ERROR ScriptError: inference.py: model_fn raised FileNotFoundError: [Errno 2] No such file" in reason
     assert "net.pth' (inference.py:4)" in reason

@@ -1,21 +1,16 @@
 """Batch transform with the real programs: the SDK's script, and the verb on a folder of pictures."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from kennel import cli
 from kennel.launch.places import open_place, runs_folder
-from kennel.local import daemon
+from sdk_scripts import run_script
 
-SCRIPT = Path(__file__).parent / "scripts" / "sdk_v2_transformer.py"
 SMALL = ["-p", "weights=none", "-p", "trainable=all", "-p", "epochs=2", "-p", "batch-size=8", "-p", "image-size=32"]
 
 
@@ -24,17 +19,11 @@ def kennel(*arguments: object) -> int:
 
 
 @pytest.fixture
-def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_folder: Callable[..., Path]) -> Iterator[Path]:
-    """A folder of pictures that a job called `first` was trained on; whatever runs has ended afterwards."""
-    monkeypatch.setenv("KENNEL_RUNS", str(tmp_path / "runs"))
+def trained(runs: Path, make_folder: Callable[..., Path]) -> Path:
+    """A folder of pictures that a job called `first` was trained on."""
     folder = make_folder()
-    try:
-        assert kennel("train", "--data", folder, "--name", "first", *SMALL) == 0
-        yield folder
-    finally:
-        daemon.stop(tmp_path / "runs")
-    left = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-    assert not [command for command in left if str(tmp_path / "runs") in command]
+    assert kennel("train", "--data", folder, "--name", "first", *SMALL) == 0
+    return folder
 
 
 def test_verb_predicts_every_picture_as_an_endpoint_does(
@@ -65,17 +54,7 @@ def test_verb_predicts_every_picture_as_an_endpoint_does(
 
 
 def test_an_sdk_v2_transformer_script_runs_unchanged(trained: Path) -> None:
-    environ = {**os.environ, **daemon.environment(daemon.ensure(runs_folder()))}
-    outcome = subprocess.run(
-        [sys.executable, SCRIPT, trained / "test" / "001.Red", "first"],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
-    said = json.loads(outcome.stdout.splitlines()[-1])
+    said = run_script(runs_folder(), "sdk_v2_transformer.py", trained / "test" / "001.Red", "first")
     assert said["answer"]["names"] == [f"red_00{number}.jpg.out" for number in range(4)]
     predictions = [said["answer"]["first"]["predictions"], *(line["predictions"] for line in said["answer"]["lines"])]
     assert len(predictions) == 5 and predictions[0] == predictions[1]

@@ -7,14 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kennel import cli
 from kennel.local import daemon
-from local_service import Client, left_of, wait_until
+from local_service import Client, wait_until
 
 HERE = Path(__file__).parent
 RANGES = {
@@ -24,16 +24,6 @@ RANGES = {
     "CategoricalParameterRanges": [{"Name": "batch-size", "Values": ["4", "8"]}],
 }
 EPOCHS = ["-p", "epochs=2"]
-
-
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runs folder of its own, for the real programs."""
-    folder = tmp_path / "runs"
-    monkeypatch.setenv("KENNEL_RUNS", str(folder))
-    yield folder
-    daemon.stop(folder)
-    assert not left_of(folder)
 
 
 @pytest.fixture

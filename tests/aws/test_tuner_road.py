@@ -1,52 +1,17 @@
 """A search with the real programs behind the local SageMaker, from an unmodified SDK v2 script."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
-from kennel.launch.places import runs_folder
-from kennel.local import daemon
-
-SCRIPTS = Path(__file__).parent / "scripts"
-
-
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runs folder of its own; whatever a test started on it has ended afterwards."""
-    folder = tmp_path / "runs"
-    monkeypatch.setenv("KENNEL_RUNS", str(folder))
-    yield folder
-    daemon.stop(folder)
-    left = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-    assert not [command for command in left if str(folder) in command]
-
-
-def run_script(name: str, *arguments: Path) -> dict[str, Any]:
-    """What the script prints as JSON; it is given the endpoint variables only."""
-    environ = {**os.environ, **daemon.environment(daemon.ensure(runs_folder()))}
-    outcome = subprocess.run(
-        [sys.executable, SCRIPTS / name, *arguments],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
-    [line] = [line for line in outcome.stdout.splitlines() if line.startswith('{"answer"')]
-    return dict(json.loads(line))
+from sdk_scripts import run_script
 
 
 def test_an_sdk_v2_tuner_script_runs_unchanged(runs: Path, make_folder: Callable[..., Path]) -> None:
     folder = make_folder()
-    said = run_script("sdk_v2_tuner.py", folder, folder / "test" / "001.Red" / "red_000.jpg")
+    said = run_script(runs, "sdk_v2_tuner.py", folder, folder / "test" / "001.Red" / "red_000.jpg")
     assert said["answer"]["predictions"][0]["label"] in {"Red", "Green", "Blue"}
     assert (said["status"], said["child"]) == ("Completed", "Completed")
     assert len(said["rows"]) == 3 and said["summaries"] == ["Succeeded"] * 3
@@ -63,7 +28,7 @@ def test_an_sdk_v2_tuner_script_runs_unchanged(runs: Path, make_folder: Callable
 
 def test_a_course_projects_tuning_notebook_runs_unchanged(runs: Path, make_folder: Callable[..., Path]) -> None:
     """A script that somebody wrote, tuned by a PyTorch estimator: categories reach it through the SDK's quoting."""
-    said = run_script("sdk_v2_tuner_script.py", make_folder())
+    said = run_script(runs, "sdk_v2_tuner_script.py", make_folder())
     assert (said["answer"], said["more"], said["class"]) == ("Completed", "Completed", "PyTorch")
     losses = {row["TrainingJobName"]: row["FinalObjectiveValue"] for row in said["rows"]}
     assert len(losses) == 3 and said["best"] == min(losses, key=losses.__getitem__)
