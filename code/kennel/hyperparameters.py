@@ -244,7 +244,7 @@ def _field_name(key: str) -> str:
 def _parse(name: str, value: object) -> int | float | str:
     field = FIELDS[name]
     rule: Rule = field.metadata["rule"]
-    text = _unquote(value)
+    text = unquoted(value)
     try:
         parsed = _whole(text) if field.type is int else field.type(text)  # type: ignore[operator]  # int, float or str
     except ValueError:
@@ -265,8 +265,8 @@ def _whole(text: str) -> int:
     return int(number)
 
 
-def _unquote(value: object) -> str:
-    """The bare text of a value, through up to two layers of JSON string quoting."""
+def unquoted(value: object) -> str:
+    """The bare text of a value, through up to two layers of JSON string quoting, as SageMaker's tools put around it."""
     text = value if isinstance(value, str) else json.dumps(value)
     for _ in range(2):
         text = text.strip()

@@ -18,7 +18,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from kennel.errors import UserError
-from kennel.hyperparameters import RESERVED, Hyperparameters
+from kennel.hyperparameters import RESERVED, Hyperparameters, unquoted
 from kennel.launch.jobs import TrainingJob, legal_name, make_estimator, make_inputs, plan_training, refusals_in_words
 from kennel.launch.places import Place
 from kennel.launch.search_ranges import CATEGORICAL, CONTINUOUS, SearchRanges, refuse_settled
@@ -129,20 +129,7 @@ def best_of(description: Json) -> Json | None:
 
 def bare_values(hyperparameters: Mapping[str, str]) -> dict[str, str]:
     """Hyperparameters as -p takes them: without the platform's own, and without the quotes of JSON."""
-    return {name: bare(text) for name, text in hyperparameters.items() if not name.startswith(RESERVED)}
-
-
-def bare(text: str) -> str:
-    """A value without the quotes that the SDK puts around it."""
-    for _ in range(2):
-        try:
-            value = json.loads(text)
-        except ValueError:
-            return text
-        if not isinstance(value, str):
-            return text
-        text = value
-    return text
+    return {name: unquoted(text) for name, text in hyperparameters.items() if not name.startswith(RESERVED)}
 
 
 def trial_label(name: str) -> str:
@@ -230,7 +217,7 @@ def _sdk_ranges(ranges: SearchRanges) -> dict[str, Any]:
     for kind, each in ranges:
         if kind == CATEGORICAL:
             # Quoted as the other hyperparameters are: see make_estimator.
-            made[each["Name"]] = CategoricalParameter([json.dumps(bare(value)) for value in each["Values"]])
+            made[each["Name"]] = CategoricalParameter([json.dumps(unquoted(value)) for value in each["Values"]])
         else:
             parameter = ContinuousParameter if kind == CONTINUOUS else IntegerParameter
             made[each["Name"]] = parameter(each["MinValue"], each["MaxValue"], each.get("ScalingType", "Auto"))

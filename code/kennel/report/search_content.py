@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from kennel import __version__
-from kennel.hyperparameters import RESERVED
+from kennel.hyperparameters import RESERVED, unquoted
 from kennel.report.search_advice import advise
 from kennel.report.search_effects import at_end, effect
-from kennel.report.search_record import SearchRange, SearchRecord, unquoted
+from kennel.report.search_record import SearchRange, SearchRecord
 from kennel.rule_files import plain
 
 Json = dict[str, Any]

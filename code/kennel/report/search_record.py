@@ -4,12 +4,12 @@ record = read_search(Path("runs/dogs-1"))
 record.status, record.best, record.ranges
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from kennel.hyperparameters import unquoted
 from kennel.report.record import Reader
 
 Json = dict[str, Any]
@@ -119,19 +119,6 @@ def read_search(folder: Path) -> SearchRecord:
         trials=[_whole(each, place) for place, each in enumerate(trials)],
         problems=reader.problems,
     )
-
-
-def unquoted(text: str) -> str:
-    """A value without the JSON quotes that SageMaker's tools put around it."""
-    for _ in range(2):
-        try:
-            value = json.loads(text)
-        except ValueError:
-            return text
-        if not isinstance(value, str):
-            return text
-        text = value
-    return text
 
 
 def _whole(trial: Mapping[str, Any], place: int) -> Json:

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from kennel.errors import UserError
+from kennel.hyperparameters import unquoted
 from kennel.launch.search_ranges import SearchRanges
-from kennel.launch.tuning import Search, TuningJob, bare, bare_values, plan_tuning, trial_label
+from kennel.launch.tuning import Search, TuningJob, bare_values, plan_tuning, trial_label
 
 LR = {"Name": "lr", "MinValue": "0.001", "MaxValue": "0.1"}
 LISTS = SearchRanges(
@@ -104,7 +105,7 @@ def test_a_random_search_may_have_ten_thousand_trainings(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("text", ["16", '"16"', '"\\"16\\""'])
 def test_a_value_loses_the_quotes_of_json(text: str) -> None:
-    assert bare(text) == "16"
+    assert unquoted(text) == "16"
 
 
 def test_what_the_platform_added_is_left_out() -> None:
