@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Json = dict[str, Any]
-_POLL_S: Final = 0.5
+_POLL_S: Final = 1.0
 _PAGE: Final = 100  # trainings in an answer: long searches are asked for less often
 _REASON_CHARACTERS: Final = 220
 _ROWS_KEPT: Final = 40  # of a long search, in the table that stays
