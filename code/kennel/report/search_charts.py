@@ -19,6 +19,7 @@ OUTCOMES: Final = {
     "interrupted": "var(--faint)",
     "a parent's": "var(--c3)",
 }
+_EVERY_TICK: Final = 15  # whole numbers that are all written on an axis
 BEST: Final = "var(--c2)"
 
 
@@ -42,7 +43,7 @@ def objective_chart(content: Json) -> Chart:
     x = alt.X(
         "place:Q",
         title="training",
-        axis=alt.Axis(tickMinStep=1, format="d", grid=False),
+        axis=_counted([row["place"] for row in rows]),
         scale=alt.Scale(nice=False, padding=12),
     )
     scale = _scale([row["objective"] for row in found])
@@ -110,7 +111,7 @@ def curve_chart(content: Json) -> list[Chart]:
             x=alt.X(
                 "at:Q",
                 title="value in the log",
-                axis=alt.Axis(tickMinStep=1, format="d", grid=False),
+                axis=_counted([row["at"] for row in rows]),
                 scale=alt.Scale(nice=False, padding=8),
             ),
             y=alt.Y("value:Q", title=None, scale=_scale([row["value"] for row in rows]), axis=alt.Axis(format="~g")),
@@ -165,6 +166,13 @@ def _failures(rows: Sequence[Json], x: alt.X, content: Json) -> list[Any]:
     tooltips = [each for each in _tooltips(content) if each.to_dict().get("field") != "objective"]
     marks = alt.Chart(data(lost)).mark_point(shape="cross", angle=45, size=60, color="var(--fault)")
     return [marks.encode(x=x, y=alt.value(6), tooltip=[*tooltips, alt.Tooltip("reason:N")])]
+
+
+def _counted(numbers: Sequence[int]) -> alt.Axis:
+    """An axis of whole numbers. Vega would write those of a short one twice, for its ticks between them."""
+    last = max(numbers, default=1)
+    ticks = {"values": list(range(1, last + 1))} if last <= _EVERY_TICK else {"tickMinStep": 1}
+    return alt.Axis(format="d", grid=False, **ticks)
 
 
 def _objective_axis(scale: alt.Scale) -> alt.Y:
