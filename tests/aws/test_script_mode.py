@@ -29,7 +29,9 @@ def test_a_single_script_with_debugger_and_profiler_runs_unchanged(
     assert "Kennel's packages stand in for those of " + AWS_IMAGE in log
     assert "Starting " in log and "--batch_size 8 --epochs 2 --learning_rate 0.001" in log
     assert said["metrics"] == ["Test Loss"]
-    assert said["train_steps"] == 6 and said["eval_steps"] == 4  # every second of 12; 2 batches, twice
+    # `losses` is named by the hook (every second of 12 steps; 2 batches, twice) and by a rule (every 500th). The SDK
+    # puts both into a set, and the one that comes last counts, as on AWS.
+    assert (said["train_steps"], said["eval_steps"]) in ((6, 4), (1, 1))
     assert said["losses"] == ["CrossEntropyLoss_output_0"]
     assert set(said["rules"]) == {
         "VanishingGradient",

@@ -170,8 +170,14 @@ def test_two_hosts_train_the_model_of_one(make_pair: Maker, run_alone: Callable[
     assert len(leader.losses()) == len(one.losses()) == 3
     # That gradients are the same is shown in float64 (tests/unit/training/test_distributed.py). Here rounding grows
     # with each step; two hosts that trained apart would differ in the first digit.
+    # An accuracy is a count of at most 36 pictures: where two classes are as good as level, rounding turns one picture.
     for found, expected in zip(leader.losses(), one.losses(), strict=True):
-        assert found == pytest.approx(expected, rel=1e-3)
+        losses, accuracies = ({key for key in found if key.endswith(end)} for end in ("loss", "accuracy"))
+        assert losses and accuracies
+        assert {key: found[key] for key in losses} == pytest.approx({key: expected[key] for key in losses}, rel=1e-3)
+        one_picture = 1 / 12 + 1e-5
+        for key in found.keys() - losses:
+            assert found[key] == pytest.approx(expected[key], abs=one_picture), key
     ours, theirs = (
         torch.cat([each.flatten() for each in each_host.weights().values()]) for each_host in (pair.hosts[0], host)
     )

@@ -76,6 +76,7 @@ final = PyTorch(
 final.fit({"training": inputs})
 
 more = tuner.transfer_learning_tuner()
+more.base_tuning_job_name = "dog-breed-more"  # the SDK's own names have minutes, and this may be the same one
 more.max_jobs, more.max_parallel_jobs = 1, 1
 more.fit({"training": inputs})
 print()
