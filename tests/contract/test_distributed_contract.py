@@ -28,6 +28,9 @@ TINY = {"weights": "none", "image-size": "32", "batch-size": "7", "patience": "0
 # BatchNorm layers that are trained, and pictures that are blended: what is hardest to share out. Small steps of sgd,
 # because others make much of a difference in rounding, also on one host.
 WHOLE = {**TINY, "backbone": "resnet18", "trainable": "all", "mixup": "0.4", "optimizer": "sgd", "lr": "0.001"}
+# The same where rounding stays small: BatchNorm of the few values that the last layers see of a small batch of small
+# pictures makes up to 5e-3 of a loss of it, depending on the processor.
+CALM = {**WHOLE, "image-size": "64", "batch-size": "25"}
 PEER_TIMEOUT_S = 20
 
 
@@ -162,24 +165,19 @@ def run_alone(tmp_path: Path, make_pair: Maker) -> Callable[[dict[str, str]], tu
 
 
 def test_two_hosts_train_the_model_of_one(make_pair: Maker, run_alone: Callable[..., tuple[Host, Ended]]) -> None:
-    pair = make_pair(WHOLE)
+    pair = make_pair(CALM)
     leader, other = pair.run()
-    host, one = run_alone(WHOLE)
+    host, one = run_alone(CALM)
     assert leader.status == other.status == one.status == 0, leader.output + other.output + one.output
 
     assert len(leader.losses()) == len(one.losses()) == 3
-    # That gradients are the same is shown in float64 (tests/unit/training/test_distributed.py). Here rounding grows
-    # with each step; two hosts that trained apart would differ in the first digit.
-    # An accuracy is a count of at most 36 pictures: where two classes are as good as level, rounding turns one picture.
+    # Two hosts that trained apart would differ in the first digit.
     for found, expected in zip(leader.losses(), one.losses(), strict=True):
-        counted = {key for key in found if key.endswith(("accuracy", "macro_f1"))}
-        for key in found:
-            bound = {"abs": 1 / 12 + 1e-5} if key in counted else {"rel": 1e-3}
-            assert found[key] == pytest.approx(expected[key], **bound), key
+        assert found == pytest.approx(expected, rel=1e-4)
     ours, theirs = (
         torch.cat([each.flatten() for each in each_host.weights().values()]) for each_host in (pair.hosts[0], host)
     )
-    assert (ours - theirs).norm() <= 1e-3 * theirs.norm()
+    assert (ours - theirs).norm() <= 1e-5 * theirs.norm()
 
     # Only the first host prints, keeps and ships.
     assert other.losses() == []
