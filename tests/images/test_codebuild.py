@@ -209,8 +209,12 @@ def test_what_was_pushed_trains_and_serves(
     """Fetched by digest; then real photos and weights, and the same accuracy and answers as a training's own."""
     references = [first_build.exported[name] for name in ("TRAIN_IMAGE", "SERVE_IMAGE", "SERVE_CPU_IMAGE")]
     for image in docker_engine.images.list(name="kennel-*"):
-        if any(tag.split(":")[1].startswith("build-") for tag in image.tags):
-            docker_engine.images.remove(image.id, force=True)
+        tags = [tag.rpartition(":")[2] for tag in image.tags]
+        if any(tag.startswith("build-") for tag in tags):
+            # Name by name: the fixture `built` may have made the very same image of the same commit.
+            for name, tag in zip(image.tags, tags, strict=True):
+                if not tag.startswith("test-"):
+                    docker_engine.images.remove(name)
     for reference in references:
         docker_engine.images.pull(reference, auth_config=registry.login)
 
