@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from kennel.hyperparameters import resolve_hyperparameters
 from kennel.orphans import die_with_parent
 from kennel.paths import ml_paths
+from kennel.training.elsewhere import TRAIN, run_elsewhere
 from kennel.training.failure import report_failure
-from kennel.training.nursery import train_elsewhere
 from kennel.training.stopping import Stopped, StopRequest
 
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str], *, is_forked: bool = False) -> int:
         die_with_parent(os.getppid())
     stop = StopRequest()
     stop.install()  # before torch is imported: that takes seconds, in which a signal may come
-    if not is_forked and (status := train_elsewhere(argv, stop)) is not None:
+    if not is_forked and (status := run_elsewhere(TRAIN, argv, stop)) is not None:
         return status
     paths = ml_paths()
     try:

@@ -6,9 +6,11 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from kennel.local.faults import invalid
 from kennel.local.images import check_serve_image, check_train_image
@@ -16,11 +18,14 @@ from kennel.local.machine import Machine, serving_environ, training_environ
 from kennel.local.ml_folder import View, bring_code, checkpoint_path, lay_out, link_channel, place_of
 from kennel.local.processes import Program
 from kennel.local.runners import Address, Hosted, Place, Serving, server_owner, training_owner
-from kennel.local.settings import HOST, arn
+from kennel.local.settings import HOST, Settings, arn
 from kennel.local.source import check_source_here, check_ways_to_train
 from kennel.local.validation import Json
 from kennel.paths import MlPaths
 from kennel.requirements_file import SWITCH
+from kennel.script_mode import PROGRAM
+
+_FORKED: Final = "kennel.training.elsewhere"
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Checkout:
         job_arn = arn("training-job", request["TrainingJobName"])
         return Program(
             owner=training_owner(request),
-            command=settings.train_command,
+            command=_train_command(request, settings),
             environ=training_environ(self.machine, request, base=ml.base, job_arn=job_arn),
             cwd=ml.code_dir,
             log=log,
@@ -92,6 +97,14 @@ class Checkout:
             scratch=scratch,
         )
         return Serving(program, lambda: address)
+
+
+def _train_command(request: Json, settings: Settings) -> tuple[str, ...]:
+    """`train`; of a tuning job's trials, what asks for it in the job's nursery first."""
+    is_plain_trial = "TuningJobArn" in request and PROGRAM not in request.get("HyperParameters", {})
+    if is_plain_trial and settings.train_command == Settings().train_command:
+        return (sys.executable, "-P", "-m", _FORKED, *settings.train_command)
+    return settings.train_command
 
 
 def free_port() -> int:

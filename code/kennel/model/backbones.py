@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from kennel.errors import HyperparameterError
 
@@ -93,13 +94,16 @@ class Backbone(nn.Module):
         return self
 
     def check_image_size(self, image_size: int) -> None:
-        """Raises HyperparameterError where the network cannot take pictures of `image_size` px (one forward pass)."""
-        device = next(self.parameters()).device
+        """Raises HyperparameterError where the network cannot take pictures of `image_size` px.
+
+        One forward pass on torch's meta device, where tensors have shapes and no values: nothing is computed.
+        """
+        shapes = {name: tensor.to("meta") for name, tensor in self.state_dict().items()}
         was_training = self.training
         self.eval()
         try:
             with torch.no_grad():
-                self(torch.zeros(1, 3, image_size, image_size, device=device))
+                functional_call(self, shapes, torch.zeros(1, 3, image_size, image_size, device="meta"))
         except (RuntimeError, ValueError, AssertionError) as error:
             raise HyperparameterError(
                 f"Backbone '{self.name}' cannot take images of {image_size} px ({error}). "
@@ -109,9 +113,11 @@ class Backbone(nn.Module):
             self.train(was_training)
 
 
-def build_backbone(name: str) -> Backbone:
+def build_backbone(name: str, *, is_empty: bool = False) -> Backbone:
     """The network `name` with random weights (from torch's global generator), nothing frozen.
 
+    is_empty: for somebody who loads weights with `assign=True`. Shapes only, on torch's meta device, where the network
+    can be built there; nothing is drawn. (To draw a ResNet-50's weights takes 0.2 s.)
     Raises HyperparameterError for an unknown name, with the nearest known one.
     """
     if name in _WITHOUT_FEATURES:
@@ -123,7 +129,21 @@ def build_backbone(name: str) -> Backbone:
         near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
         hint = f"Did you mean '{near[0]}'?" if near else f"Known are: {', '.join(known)}."
         raise HyperparameterError(f"Unknown backbone '{name}'. {hint}")
-    return Backbone(name, torchvision.models.get_model(name, weights=None, **_OPTIONS.get(name, {})))
+    return Backbone(name, _empty_network(name) if is_empty else _network(name))
+
+
+def _network(name: str) -> nn.Module:
+    network: nn.Module = torchvision.models.get_model(name, weights=None, **_OPTIONS.get(name, {}))
+    return network
+
+
+def _empty_network(name: str) -> nn.Module:
+    try:
+        with torch.device("meta"):
+            return _network(name)
+    except NotImplementedError:  # RegNets read values of tensors while they are built
+        with torch.random.fork_rng(devices=[]):
+            return _network(name)
 
 
 def _remove_classifier(name: str, network: nn.Module) -> tuple[str, int]:

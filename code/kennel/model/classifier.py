@@ -28,10 +28,11 @@ class Classifier(nn.Module):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
 
-def build_classifier(backbone: str, head: str, classes: int) -> Classifier:
+def build_classifier(backbone: str, head: str, classes: int, *, has_empty_backbone: bool = False) -> Classifier:
     """A network with random weights (from torch's global generator), all of it trainable.
 
+    has_empty_backbone: leaves the backbone without weights, as build_backbone says.
     Raises HyperparameterError for an unknown backbone or a head that is none.
     """
-    network = build_backbone(backbone)
+    network = build_backbone(backbone, is_empty=has_empty_backbone)
     return Classifier(network, build_head(network.feature_dim, classes, head))

@@ -117,24 +117,26 @@ def write_archive(model_dir: Path, model: Classifier, card: ModelCard, *, golden
 
 
 def _plain_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state as float32 copies on the CPU, contiguous, sharing no memory; counters keep their type."""
+    """The state as float32 on the CPU, contiguous; counters keep their type. What is so already is not copied."""
     return {name: _plain(tensor) for name, tensor in model.state_dict().items()}
 
 
 def _plain(tensor: Tensor) -> Tensor:
     dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-    return tensor.detach().to("cpu", dtype, copy=True, memory_format=torch.contiguous_format)
+    plain = tensor.detach().to("cpu", dtype).contiguous()
+    # Of 1 x 1 convolutions channels-last is contiguous too, but for its strides, which change the last digits.
+    return plain.view(-1).view(plain.shape)
 
 
 def _rebuild(card: ModelCard, state: Mapping[str, Tensor]) -> Classifier:
-    """A new Classifier without hooks, of the card's shape and with this state, in eval mode.
+    """A new Classifier without hooks, of the card's shape, in eval mode; its tensors are those of `state`.
 
     Raises ArchiveError naming the first tensors that do not fit, HyperparameterError for an unknown backbone or head.
     """
-    with torch.random.fork_rng(devices=[]):  # the random weights it starts with must not move a training's generator
-        model = build_classifier(card.backbone, card.head, len(card.classes))
+    with torch.random.fork_rng(devices=[]):  # the head's random weights must not move a training's generator
+        model = build_classifier(card.backbone, card.head, len(card.classes), has_empty_backbone=True)
     check_shapes(card, _shapes(model.state_dict()), _shapes(state))
-    model.load_state_dict(dict(state))
+    model.load_state_dict(dict(state), assign=True)
     return model.eval().requires_grad_(False)
 
 

@@ -26,6 +26,7 @@ import shutil
 import tempfile
 import threading
 import urllib.request
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
@@ -106,7 +107,7 @@ def find_weights(
 
 
 def load_weights(backbone: Backbone, path: Path) -> str:
-    """Puts the weights in `path` into `backbone`, as float32, and returns the file's SHA-256.
+    """Gives `backbone` the weights in `path`, as float32 on the CPU, and returns the file's SHA-256.
 
     The file's classifier is left out. Raises WeightsError where the file cannot be read without running it, where its
     name carries another hash, and where its tensors are another network's (naming the first that differ).
@@ -121,10 +122,12 @@ def load_weights(backbone: Backbone, path: Path) -> str:
             f"Give the file of {backbone.name} (-p weights=PATH), or set -p backbone=... to the network it is of."
         )
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        # A sum is ten times as fast, and may overflow where every value is a number.
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.sum()) or torch.isfinite(tensor).all()):
             raise WeightsError(f"{path}: tensor {name} holds values that are no numbers. Replace the file.")
     # Counters of BatchNorm's steps are younger than some files; nothing is computed from them here.
-    backbone.network.load_state_dict({name: state.get(name, tensor) for name, tensor in expected.items()})
+    counters = {name: torch.zeros((), dtype=torch.int64) for name in expected if name not in state}
+    backbone.network.load_state_dict({**state, **counters}, assign=True)
     return digest
 
 
@@ -297,7 +300,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         state: Any = (
             load_file(path)
             if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
+            else torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
         )
     except Exception as error:  # torch raises half a dozen types here, none of them its own
         reason = f"{type(error).__name__}: {str(error).partition('.')[0].partition(chr(10))[0]}"
@@ -320,7 +323,7 @@ def _backbone_tensors(state: Mapping[str, Tensor], backbone: Backbone) -> dict[s
     for name, tensor in state.items():
         if name.startswith(prefix) and not name.removeprefix(prefix).startswith(left_out):
             plain = _OLD_DENSENET.sub(r"\1\2", name.removeprefix(prefix))
-            tensors[plain] = tensor.to(torch.float32) if tensor.is_floating_point() else tensor
+            tensors[plain] = tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
     return tensors
 
 

@@ -37,7 +37,7 @@ def build_start(
     WeightsError as find_weights and load_weights.
     """
     torch.manual_seed(seed_of("weights", settings.seed))
-    model = build_classifier(settings.backbone, settings.head, classes)
+    model = build_classifier(settings.backbone, settings.head, classes, has_empty_backbone=settings.weights != "none")
     _start_at_zero(model.head)
     path = find_weights(settings.backbone, settings.weights, channel=channels.get("weights"))
     digest = load_weights(model.backbone, path) if path else None

@@ -2,12 +2,11 @@
 
     python -P -m kennel.training.nursery FOLDER      # listens on FOLDER/nursery.sock, until SIGTERM
 
-torch and torchvision take 3 to 5 s of CPU to import: more than training a head on shared features does. So the local
-SageMaker starts one such process for a tuning job, and `train.py` asks at KENNEL_SHARED_DIR/nursery.sock whether there
-is one. If so it stays behind as its stand-in: passes signals on, and ends as the forked training ends. If not, or if
-this process started with other settings of threads or memory, it imports and trains by itself.
+torch and torchvision take 3 to 5 s of CPU to import, and SageMaker's toolkit 0.3 s: more than training a head on shared
+features does. So the local SageMaker starts one such process for a tuning job. The toolkit, and then train.py, ask at
+KENNEL_SHARED_DIR/nursery.sock whether there is one (kennel.training.elsewhere). If not, or if this process started with
+other settings of threads or memory, they import for themselves.
 
-The training has the stand-in's arguments, environment, folder and output, and dies with it.
 Exercise it: pytest tests/contract/test_training_nursery.py
 """
 
@@ -22,104 +21,26 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, NoReturn
 
 from kennel.orphans import die_with_parent
+from kennel.training.elsewhere import REFUSED, SOCKET, TOOLKIT, short_name
 from kennel.training.library_settings import LIBRARY_SETTINGS
-from kennel.training.stopping import StopRequest
 
-SOCKET: Final = "nursery.sock"
-# kennel.local.machine sets it; the same name there.
-_SHARED_DIR: Final = "KENNEL_SHARED_DIR"
+# What is imported before anything is forked. The toolkit itself reads the environment as it is imported: only what it
+# is slow because of.
+_MODULES: Final = ("kennel.training.job", "train", "boto3", "paramiko")
 # What libraries read once, as they are loaded: a training that was told otherwise has to load them itself.
 _READ_AT_IMPORT: Final = (
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "MALLOC_"),
     *("TORCH_", "PYTORCH_", "ATEN_", "DNNL_", "ONEDNN_", "LD_"),
 )
-_REFUSED: Final = 1000  # no exit status
 _ORDER_LIMIT_S: Final = 5.0
-
-
-# --- The stand-in -------------------------------------------------------------------------------------------------
-
-
-def train_elsewhere(argv: Sequence[str], stop: StopRequest, environ: Mapping[str, str] = os.environ) -> int | None:
-    """The exit status of the training with these arguments, forked from a nursery; None where there is none.
-
-    stop: its signals are passed on. A training that was killed by a signal ends this process by the same one.
-    """
-    with _connected(environ) as connection:
-        if connection is None or not _ask(connection, argv, environ):
-            return None
-        stop.install(lambda signum: _tell(connection, signum))
-        if stop.signum is not None:  # it came before that
-            _tell(connection, stop.signum)
-        status = _status(connection)
-        stop.install()
-    if status is None or status < 0:
-        _die(signal.SIGKILL if status is None else -status)
-    return None if status == _REFUSED else status
-
-
-@contextlib.contextmanager
-def _connected(environ: Mapping[str, str]) -> Iterator[socket.socket | None]:
-    folder = environ.get(_SHARED_DIR)
-    if not folder or "TORCHELASTIC_RUN_ID" in environ:
-        yield None
-        return
-    with socket.socket(socket.AF_UNIX) as connection:
-        try:
-            with _short(Path(folder)) as short:
-                connection.connect(f"{short}/{SOCKET}")
-        except OSError:  # nobody is there
-            yield None
-        else:
-            yield connection
-
-
-def _ask(connection: socket.socket, argv: Sequence[str], environ: Mapping[str, str]) -> bool:
-    """Whether the nursery heard what is to be trained."""
-    order = {"argv": list(argv), "environ": dict(environ), "cwd": os.getcwd()}
-    descriptors = array.array("i", [1, 2])
-    content = json.dumps(order).encode() + b"\n"
-    try:
-        sent = connection.sendmsg([content], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
-        connection.sendall(content[sent:])
-    except OSError:
-        return False
-    return True
-
-
-def _tell(connection: socket.socket, signum: int) -> None:
-    with contextlib.suppress(OSError):  # it has just ended
-        connection.sendall(f"{signum}\n".encode())
-
-
-def _status(connection: socket.socket) -> int | None:
-    """What the nursery says of the training's end; None if it ended itself."""
-    received = b""
-    while not received.endswith(b"\n"):
-        try:
-            chunk = connection.recv(64)
-        except OSError:
-            chunk = b""
-        if not chunk:
-            return None
-        received += chunk
-    return int(received)
-
-
-def _die(signum: int) -> NoReturn:
-    if signum != signal.SIGKILL:
-        signal.signal(signum, signal.SIG_DFL)
-    os.kill(os.getpid(), signum)
-    os._exit(128 + signum)  # of a signal that ends nobody
-
-
-# --- The nursery ---------------------------------------------------------------------------------------------
 
 
 class Nursery:
@@ -136,7 +57,7 @@ class Nursery:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: self.close())
         self.selector.register(self.wakeup, selectors.EVENT_READ)
-        with _short(folder) as short:
+        with short_name(folder) as short:
             self.listener.bind(f"{short}/{SOCKET}")
         self.listener.listen()  # who comes while this process still imports waits for no longer than an own import
 
@@ -167,9 +88,9 @@ class Nursery:
     def _serve(self, connection: socket.socket) -> None:
         order, descriptors = _read_order(connection)
         if order is None or not _is_alike(order["environ"]):
-            _end(connection, _REFUSED)
+            _end(connection, REFUSED)
         elif (pid := os.fork()) == 0:
-            self._become_training(connection, order, descriptors)
+            self._become(connection, order, descriptors)
         else:
             self.trainings[pid] = connection
         for descriptor in descriptors:
@@ -182,9 +103,7 @@ class Nursery:
                 del self.trainings[pid]
                 _end(connection, os.waitstatus_to_exitcode(status))
 
-    def _become_training(
-        self, connection: socket.socket, order: Mapping[str, Any], descriptors: Sequence[int]
-    ) -> NoReturn:
+    def _become(self, connection: socket.socket, order: Mapping[str, Any], descriptors: Sequence[int]) -> NoReturn:
         """In the forked process: what the stand-in would have done, to its exit status."""
         status = 1
         try:
@@ -192,8 +111,7 @@ class Nursery:
             self._let_go()
             _take_the_place(order, descriptors)
             threading.Thread(target=_heed, args=(connection,), daemon=True).start()
-            train = importlib.import_module("train")
-            status = train.main(order["argv"], is_forked=True)
+            status = _run_toolkit() if order["program"] == TOOLKIT else _train(order["argv"])
             sys.stdout.flush()
         except BaseException:  # a fault of ours: nobody else would say it
             traceback.print_exc()
@@ -204,6 +122,8 @@ class Nursery:
         """Closes, in a forked process, what is the nursery's own."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _not_yet)
         self.selector.close()
         os.close(self.wakeup)
         os.close(self.wakeup_write)
@@ -232,7 +152,8 @@ def _read_order(connection: socket.socket) -> tuple[dict[str, Any] | None, list[
 
 def _is_alike(environ: Mapping[str, str]) -> bool:
     """Whether libraries would be loaded with the settings that they were loaded with here."""
-    settings = ({key: each[key] for key in each if key.startswith(_READ_AT_IMPORT)} for each in (environ, os.environ))
+    asked, ours = {**LIBRARY_SETTINGS, **environ}, os.environ  # the toolkit makes those settings the training's
+    settings = ({key: each[key] for key in each if key.startswith(_READ_AT_IMPORT)} for each in (asked, ours))
     return next(settings) == next(settings)
 
 
@@ -252,28 +173,40 @@ def _take_the_place(order: Mapping[str, Any], descriptors: Sequence[int]) -> Non
     sys.argv = ["train.py", *order["argv"]]
 
 
+def _train(argv: Sequence[str]) -> int:
+    train = importlib.import_module("train")
+    status: int = train.main(argv, is_forked=True)
+    return status
+
+
+def _run_toolkit() -> int:
+    from sagemaker_training.cli import train  # reads SAGEMAKER_BASE_DIR
+
+    try:
+        train.main()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    return 0
+
+
+def _not_yet(signum: int, _frame: FrameType | None) -> None:
+    """The handler of a forked process that has not begun."""
+
+
 def _heed(connection: socket.socket) -> None:
-    """Passes on the stand-in's signals; ends this process with it."""
+    """Passes on the stand-in's signals, once the program listens; ends this process with it."""
     with connection.makefile("rb") as lines:
         for line in lines:
+            while signal.getsignal(int(line)) is _not_yet:
+                time.sleep(0.01)
             os.kill(os.getpid(), int(line))
     os._exit(128 + signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _short(folder: Path) -> Iterator[str]:
-    """A name for a folder that leaves room in a socket's address, which has 107 characters."""
-    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 def main(folder: Path) -> NoReturn:
     """Imports, then serves. Nothing is computed here: a library's threads do not survive a fork."""
     nursery = Nursery(folder)
-    for module in ("kennel.training.job", "train"):
+    for module in _MODULES:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()  # what was imported stays shared: no collection will touch it
