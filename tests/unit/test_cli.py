@@ -50,7 +50,7 @@ def test_a_readme_command_exists_and_parses(command: list[str]) -> None:
     script = REPOSITORY / command[0]
     assert os.access(script, os.X_OK)
     if script.stem in VERBS:
-        cli._parser().parse_args([script.stem, *command[1:]])
+        cli.parser().parse_args([script.stem, *command[1:]])
 
 
 def test_readme_shows_every_verb_script() -> None:

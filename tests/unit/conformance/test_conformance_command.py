@@ -13,7 +13,7 @@ from kennel.errors import UserError
 
 
 def parse(*arguments: str) -> object:
-    return cli._parser().parse_args(["conformance", *arguments])
+    return cli.parser().parse_args(["conformance", *arguments])
 
 
 def test_every_option_reaches_the_request(tmp_path: Path) -> None:
