@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kennel.cli.options import add_verb, bar_progress
+from kennel.cli.options import add_data, add_verb, bar_progress
 from kennel.errors import DataError, UserError
 
 
@@ -15,9 +15,7 @@ def add_verbs(verbs: Any) -> None:  # noqa: ANN401  argparse does not name its t
     verb = add_verb(
         verbs, "check", check, "what is wrong with a folder of images; status 3 if training would refuse it"
     )
-    verb.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="train/ valid/ test/ of class folders, or class folders"
-    )
+    add_data(verb)
     verb.add_argument("--seed", type=int, default=0, help="of the 80:10:10 split of a folder of class folders (0)")
     verb.add_argument("--json", action="store_true", help="the report as JSON")
     data = verbs.add_parser("data", help="make or fetch a data set").add_subparsers(required=True, metavar="WHAT")

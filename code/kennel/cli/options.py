@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 PLACES: Final = ("local", "docker")
@@ -17,6 +18,13 @@ def add_verb(verbs: Any, name: str, run: Callable[..., Any], help_text: str, **m
 def add_repeated(verb: argparse.ArgumentParser, option: str, metavar: str, text: str, **more: Any) -> None:  # noqa: ANN401
     """An option whose values are a list."""
     verb.add_argument(option, action="append", default=[], metavar=metavar, help=f"{text}; as often as needed", **more)
+
+
+def add_data(verb: argparse.ArgumentParser) -> None:
+    """--data, a folder of images."""
+    verb.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="train/ valid/ test/ of class folders, or class folders"
+    )
 
 
 def add_place(verb: argparse.ArgumentParser, *, image: str | None = None) -> None:

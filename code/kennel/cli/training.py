@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kennel.cli.data import refuse_bad_data
-from kennel.cli.options import add_place, add_repeated, add_verb
+from kennel.cli.options import add_data, add_place, add_repeated, add_verb
 from kennel.errors import UserError
 from kennel.hyperparameters import read_assignments, table
 
@@ -28,9 +28,7 @@ def _add_train_verb(verbs: Any) -> None:  # noqa: ANN401
         epilog=f"hyperparameters (-p), with default, meaning and range:\n{table()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verb.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="train/ valid/ test/ of class folders, or class folders"
-    )
+    add_data(verb)
     verb.add_argument("--name", help="the job's name, unique (made from the folder and the time)")
     verb.add_argument(
         "-p",
@@ -62,9 +60,7 @@ def _add_train_verb(verbs: Any) -> None:  # noqa: ANN401
 
 def _add_tune_verb(verbs: Any) -> None:  # noqa: ANN401
     verb = add_verb(verbs, "tune", tune, "searches for the hyperparameters with the best validation result")
-    verb.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="train/ valid/ test/ of class folders, or class folders"
-    )
+    add_data(verb)
     verb.add_argument("--name", help="the tuning job's name, unique, 32 characters at most (made from the folder)")
     add_repeated(verb, "-p", "key=value", "a hyperparameter that every training has", dest="parameters")
     verb.add_argument(
