@@ -14,6 +14,7 @@ import psutil
 from kennel.local import daemon
 
 _SCRIPTS = Path(__file__).parent / "aws" / "scripts"
+_IMPATIENT = Path(__file__).parent / "aws" / "impatient"
 
 
 @contextmanager
@@ -30,11 +31,11 @@ def own_service(runs: Path) -> Iterator[Path]:
 def run_script(runs: Path, name: str, *arguments: Path | str) -> dict[str, Any]:
     """What a script prints as JSON in its last line that begins with {"answer", and under `output` all that it prints.
 
-    It is given the endpoint variables only.
+    It is given the endpoint variables only, and an SDK that asks more often whether something is ready.
     """
     outcome = subprocess.run(
         [sys.executable, _SCRIPTS / name, *arguments],
-        env={**os.environ, **daemon.environment(daemon.ensure(runs))},
+        env={**os.environ, **daemon.environment(daemon.ensure(runs)), "PYTHONPATH": str(_IMPATIENT)},
         capture_output=True,
         text=True,
         timeout=600,

@@ -15,8 +15,8 @@ class Rectified(nn.Linear):
         return torch.relu(super().forward(features))
 
 
-def build_rectified(backbone: str, head: str, classes: int) -> Classifier:
-    model = build_classifier(backbone, head, classes)
+def build_rectified(backbone: str, head: str, classes: int, *, has_empty_backbone: bool = False) -> Classifier:
+    model = build_classifier(backbone, head, classes, has_empty_backbone=has_empty_backbone)
     model.head = Rectified(model.backbone.feature_dim, classes)
     return model
 

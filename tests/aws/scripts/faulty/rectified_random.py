@@ -9,8 +9,8 @@ import train
 from kennel.model.classifier import Classifier, build_classifier
 
 
-def build_rectified(backbone: str, head: str, classes: int) -> Classifier:
-    model = build_classifier(backbone, head, classes)
+def build_rectified(backbone: str, head: str, classes: int, *, has_empty_backbone: bool = False) -> Classifier:
+    model = build_classifier(backbone, head, classes, has_empty_backbone=has_empty_backbone)
     model.head = nn.Sequential(model.head, nn.ReLU())
     return model
 
