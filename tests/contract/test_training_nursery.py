@@ -1,5 +1,6 @@
 """Trainings forked from a nursery are trainings like others: their log, status, signals and end."""
 
+import json
 import os
 import signal
 import subprocess
@@ -35,15 +36,32 @@ class Nursery:
         if not (base / "input" / "data" / "train").exists():
             (base / "input" / "data" / "train").symlink_to(self.pictures)
         settings = {**TINY, **{key.replace("_", "-"): value for key, value in changes.items()}}
+        words = [word for key, value in settings.items() for word in (f"--{key}", value)]
+        return self._run(["train.py", *words], base, {**LIBRARY_SETTINGS, **(environ or {})})
+
+    def start_toolkit(self, name: str, **changes: str) -> "subprocess.Popen[str]":
+        """What the local SageMaker starts for a trial."""
+        base = self.folder / name
+        config = base / "input" / "config"
+        config.mkdir(parents=True)
+        (base / "input" / "data").mkdir()
+        (base / "input" / "data" / "train").symlink_to(self.pictures)
+        (config / "hyperparameters.json").write_text(json.dumps({**TINY, **changes}))
+        (config / "inputdataconfig.json").write_text(json.dumps({"train": {"TrainingInputMode": "File"}}))
+        (config / "resourceconfig.json").write_text(json.dumps({"current_host": "localhost", "hosts": ["localhost"]}))
+        program = {"SAGEMAKER_PROGRAM": "train.py", "SAGEMAKER_TRAINING_MODULE": "kennel.training.toolkit:main"}
+        command = ["-P", "-m", "kennel.training.elsewhere", str(Path(sys.executable).with_name("train"))]
+        return self._run(command, base, program)
+
+    def _run(self, words: list[str], base: Path, environ: dict[str, str]) -> "subprocess.Popen[str]":
         training = subprocess.Popen(
-            [sys.executable, "train.py", *(word for key, value in settings.items() for word in (f"--{key}", value))],
+            [sys.executable, *words],
             cwd=REPOSITORY / "code",
             env={
                 **os.environ,
-                **LIBRARY_SETTINGS,
                 "SAGEMAKER_BASE_DIR": str(base),
                 "KENNEL_SHARED_DIR": str(self.folder / "shared"),
-                **(environ or {}),
+                **environ,
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -166,3 +184,37 @@ def test_a_training_with_other_settings_of_threads_or_without_a_nursery_trains_b
     nursery.process.wait(LIMIT_S)
     status, output = output_of(nursery.start("alone"))
     assert status == 0 and "shared=read" in output
+
+
+def test_the_toolkit_is_forked_as_its_training_is(nursery: Nursery) -> None:
+    training = nursery.start_toolkit("trial", epochs="300")
+    read_until(training, "epoch=1/")
+    forked = psutil.Process(nursery.process.pid).children()
+    assert len(forked) == 2
+    # Who was asked for has not imported the toolkit; what it stands for runs train.py as ever.
+    toolkit = next(each for each in forked if each.children())
+    assert [each.cmdline()[1:3] for each in toolkit.children()] == [["--", "train.py"]]
+    assert not psutil.Process(training.pid).children()
+    training.terminate()
+    status, output = output_of(training)
+    assert status == 128 + signal.SIGTERM and "train.py was told to stop" in output
+    assert list((nursery.folder / "trial" / "checkpoints").glob("*.safetensors"))
+    assert not any(each.is_running() for each in forked)
+
+
+def test_a_forked_toolkit_dies_with_who_asked_for_it(nursery: Nursery) -> None:
+    training = nursery.start_toolkit("killed", epochs="300")
+    read_until(training, "epoch=1/")
+    family = psutil.Process(nursery.process.pid).children(recursive=True)
+    training.kill()
+    _, alive = psutil.wait_procs(family, LIMIT_S)
+    assert not alive
+
+
+def test_without_a_nursery_the_toolkit_is_run(nursery: Nursery) -> None:
+    nursery.process.kill()
+    nursery.process.wait(LIMIT_S)
+    status, output = output_of(nursery.start_toolkit("alone"))
+    assert status == 0 and "Reporting training SUCCESS" in output
+    status, output = output_of(nursery.start_toolkit("refused", **{"batch-size": "1000"}))
+    assert status == 2 and "batch-size 1000 is larger than the 36 training images" in output
