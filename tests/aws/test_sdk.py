@@ -1,12 +1,15 @@
 """The SageMaker SDK v2, which knows nothing of Kennel but the service's variables: fit, deploy, predict, delete."""
 
+import datetime
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from kennel.local import daemon
@@ -109,3 +112,26 @@ def test_sdk_attaches_to_a_job_and_serves_its_model(client: Client, session: "sa
     assert predictor.predict(b"wuff") == b"trained model: wuff"
     predictor.delete_endpoint()
     model.delete_model()
+
+
+def test_metrics_of_a_training_become_a_dataframe(client: Client, session: "sagemaker.session.Session") -> None:
+    job = estimator(session, steps=3)
+    job.fit(job_name="sdk-curve", logs=False)
+    log = (client.runs / "sdk-curve" / "log.txt").read_text()
+    printed = [float(found) for found in re.findall("loss=([0-9.]+)", log)]
+    frame = job.training_job_analytics.dataframe()
+    assert len(printed) == 3 and set(frame["metric_name"]) == {"loss"}
+    described = client.job("sdk-curve")
+    found = boto3.client("cloudwatch").get_metric_statistics(
+        Namespace="/aws/sagemaker/TrainingJobs",
+        MetricName="loss",
+        Dimensions=[{"Name": "TrainingJobName", "Value": "sdk-curve"}],
+        StartTime=described["TrainingStartTime"],
+        EndTime=described["TrainingEndTime"] + datetime.timedelta(minutes=1),
+        Period=60,
+        Statistics=["SampleCount", "Sum", "Average"],
+    )["Datapoints"]
+    assert sum(each["SampleCount"] for each in found) == 3
+    assert sum(each["Sum"] for each in found) == pytest.approx(sum(printed))
+    assert frame["value"].tolist() == [each["Average"] for each in found]
+    assert sagemaker.TrainingJobAnalytics("sdk-curve", ["nothing"], sagemaker_session=session).dataframe().empty

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from kennel.local.log_file import LogEvent
 from kennel.local.validation import Json
@@ -11,23 +11,36 @@ from kennel.local.validation import Json
 _LONGEST_SCANNED = 4096
 _LONGEST_EXAMPLE = 200
 
+Regexes = Sequence[tuple[str, re.Pattern[str]]]
+
+
+def compiled(definitions: Sequence[Json]) -> Regexes:
+    """MetricDefinitions as names and regexes."""
+    return [(definition["Name"], re.compile(definition["Regex"])) for definition in definitions]
+
+
+def values_in(events: Iterable[LogEvent], regexes: Regexes) -> Iterator[tuple[LogEvent, str, float]]:
+    """Each value that the lines of a log give each metric: the line, the metric's name, the value."""
+    for event in events:
+        for name, regex in regexes:
+            value = _last_number(regex, event.message[-_LONGEST_SCANNED:])
+            if value is not None:
+                yield event, name, value
+
 
 class MetricScan:
     """The last value of each metric so far."""
 
     def __init__(self, definitions: Sequence[Json]) -> None:
-        self._regexes = [(definition["Name"], re.compile(definition["Regex"])) for definition in definitions]
+        self._regexes = compiled(definitions)
         self._found: dict[str, Json] = {}
 
     def feed(self, events: Iterable[LogEvent]) -> bool:
         """Takes the next lines of the log; tells whether a metric was in them."""
         is_new = False
-        for event in events:
-            for name, regex in self._regexes:
-                value = _last_number(regex, event.message[-_LONGEST_SCANNED:])
-                if value is not None:
-                    self._found[name] = {"MetricName": name, "Value": value, "Timestamp": event.time_ms / 1000}
-                    is_new = True
+        for event, name, value in values_in(events, self._regexes):
+            self._found[name] = {"MetricName": name, "Value": value, "Timestamp": event.time_ms / 1000}
+            is_new = True
         return is_new
 
     def final_metrics(self) -> list[Json]:

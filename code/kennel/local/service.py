@@ -7,6 +7,7 @@ A request goes by its X-Amz-Target, its path, and the service its signature is f
     SageMaker.*             json_protocol -> training_jobs, tuning_jobs, transform_jobs, models, endpoints, tags
     Logs_20140328.*         json_protocol -> logs
     /endpoints/*/invocations     runtime -> the endpoint's server process
+    monitoring              cloudwatch: moto, in this process, with the metrics of trainings
     s3, sts                 moto, in this process (restoring.py says what of it survives a restart)
     GET /kennel             {"pid", "runs"}: whether it is alive
 """
@@ -31,6 +32,7 @@ from werkzeug.wrappers import Request, Response
 
 from kennel.errors import KennelError, UserError
 from kennel.local.checkout import remove_old_scratch
+from kennel.local.cloudwatch import Metrics
 from kennel.local.endpoints import Endpoints
 from kennel.local.faults import ApiError
 from kennel.local.gate import refusal
@@ -96,6 +98,7 @@ class Service:
             "logs": Logs(layout, self.jobs.store, self.transforms.store, endpoints=self.endpoints.store).operations(),
         }
         self._json = {name: JsonService(name, operations) for name, operations in self.operations.items()}
+        self._metrics = Metrics(layout, self.jobs.store)
         self._runtime = Runtime(self.endpoints, limit_s=settings.invoke_limit_s)
         self._is_ending = False
         self._count_lock = threading.Lock()
@@ -165,7 +168,10 @@ class Service:
             return self.objects(environ, start_response)
         if name == "sts":
             return self.moto_sts(environ, start_response)
-        message = f"The local SageMaker does not answer the service '{name}'. It answers sagemaker, logs, s3 and sts."
+        if name == "monitoring":
+            return self._metrics(environ, start_response)
+        known = "sagemaker, logs, monitoring (CloudWatch), s3 and sts"
+        message = f"The local SageMaker does not answer the service '{name}'. It answers {known}."
         return error_response(ApiError("UnknownOperationException", message))(environ, start_response)
 
     def _operations(self) -> dict[str, Operation]:

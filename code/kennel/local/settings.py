@@ -131,7 +131,7 @@ def arn(kind: str, name: str) -> str:
 
 def client_environment(url: str) -> dict[str, str]:
     """The variables that point boto3 and the SDK at the service on `url`."""
-    services = ("SAGEMAKER", "SAGEMAKER_RUNTIME", "CLOUDWATCH_LOGS", "S3", "STS")
+    services = ("SAGEMAKER", "SAGEMAKER_RUNTIME", "CLOUDWATCH", "CLOUDWATCH_LOGS", "S3", "STS")
     return {
         **{f"AWS_ENDPOINT_URL_{service}": url for service in services},
         "AWS_ACCESS_KEY_ID": "kennel",
