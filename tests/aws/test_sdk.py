@@ -135,3 +135,14 @@ def test_metrics_of_a_training_become_a_dataframe(client: Client, session: "sage
     assert sum(each["Sum"] for each in found) == pytest.approx(sum(printed))
     assert frame["value"].tolist() == [each["Average"] for each in found]
     assert sagemaker.TrainingJobAnalytics("sdk-curve", ["nothing"], sagemaker_session=session).dataframe().empty
+
+
+def test_who_asks_is_a_role(session: "sagemaker.session.Session") -> None:
+    """The SDK gives AWS's own address of STS, which no variable changes."""
+    role = sagemaker.get_execution_role(session)
+    assert role == "arn:aws:iam::123456789012:role/kennel-local"
+    assert session.account_id() == "123456789012"
+    iam = boto3.client("iam")
+    assert iam.get_role(RoleName="kennel-local")["Role"]["Arn"] == role
+    iam.create_role(RoleName="own", AssumeRolePolicyDocument="{}")
+    iam.attach_role_policy(RoleName="own", PolicyArn="arn:aws:iam::aws:policy/AmazonSageMakerFullAccess")

@@ -98,6 +98,7 @@ def environment(state: ServiceState) -> dict[str, str]:
         **client_environment(state.url),
         "SAGEMAKER_USER_CONFIG_OVERRIDE": str(Layout(Path(state.runs)).sdk_config),
         "SAGEMAKER_SUPPRESS_V2_WARNING": "1",
+        "BOTOCORE_EXPERIMENTAL__PLUGINS": "kennel=kennel.local.boto_plugin",
     }
 
 

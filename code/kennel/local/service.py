@@ -8,7 +8,8 @@ A request goes by its X-Amz-Target, its path, and the service its signature is f
     Logs_20140328.*         json_protocol -> logs
     /endpoints/*/invocations     runtime -> the endpoint's server process
     monitoring              cloudwatch: moto, in this process, with the metrics of trainings
-    s3, sts                 moto, in this process (restoring.py says what of it survives a restart)
+    iam, sts                identity: moto, in this process; who asks is a role
+    s3                      moto, in this process (restoring.py says what of it survives a restart)
     GET /kennel             {"pid", "runs"}: whether it is alive
 """
 
@@ -36,6 +37,7 @@ from kennel.local.cloudwatch import Metrics
 from kennel.local.endpoints import Endpoints
 from kennel.local.faults import ApiError
 from kennel.local.gate import refusal
+from kennel.local.identity import Identity
 from kennel.local.json_protocol import JsonService, error_response, json_response
 from kennel.local.logs import Logs
 from kennel.local.machine import Machine
@@ -80,7 +82,7 @@ class Service:
     """Everything behind the port. `load` finds what earlier services left; `stop` ends all programs."""
 
     def __init__(self, layout: Layout, settings: Settings, url: str) -> None:
-        self.moto_s3, self.moto_sts = MotoApp("s3"), MotoApp("sts")
+        self.moto_s3 = MotoApp("s3")
         self.objects = RestoringS3(self.moto_s3)
         self.processes = Processes(layout.runs, orphan_grace_s=settings.orphan_grace_s)
         self.layout = layout
@@ -99,6 +101,7 @@ class Service:
         }
         self._json = {name: JsonService(name, operations) for name, operations in self.operations.items()}
         self._metrics = Metrics(layout, self.jobs.store)
+        self._identity = Identity()
         self._runtime = Runtime(self.endpoints, limit_s=settings.invoke_limit_s)
         self._is_ending = False
         self._count_lock = threading.Lock()
@@ -167,10 +170,12 @@ class Service:
         if name == "s3":
             return self.objects(environ, start_response)
         if name == "sts":
-            return self.moto_sts(environ, start_response)
+            return self._identity.sts(environ, start_response)
+        if name == "iam":
+            return self._identity.iam(environ, start_response)
         if name == "monitoring":
             return self._metrics(environ, start_response)
-        known = "sagemaker, logs, monitoring (CloudWatch), s3 and sts"
+        known = "sagemaker, logs, monitoring (CloudWatch), iam, s3 and sts"
         message = f"The local SageMaker does not answer the service '{name}'. It answers {known}."
         return error_response(ApiError("UnknownOperationException", message))(environ, start_response)
 

@@ -12,6 +12,7 @@ from typing import Final
 from kennel.errors import UserError
 
 ACCOUNT: Final = "123456789012"  # moto's
+ACCESS_KEY: Final = "KENNELLOCALSAGEMAKER"  # as many capitals as AWS gives an id: moto knows no other
 REGION: Final = "us-east-1"
 DEFAULT_BUCKET: Final = f"sagemaker-{REGION}-{ACCOUNT}"  # the SDK's own name for it
 HOST: Final = "127.0.0.1"
@@ -131,11 +132,11 @@ def arn(kind: str, name: str) -> str:
 
 def client_environment(url: str) -> dict[str, str]:
     """The variables that point boto3 and the SDK at the service on `url`."""
-    services = ("SAGEMAKER", "SAGEMAKER_RUNTIME", "CLOUDWATCH", "CLOUDWATCH_LOGS", "S3", "STS")
+    services = ("SAGEMAKER", "SAGEMAKER_RUNTIME", "CLOUDWATCH", "CLOUDWATCH_LOGS", "IAM", "S3", "STS")
     return {
         **{f"AWS_ENDPOINT_URL_{service}": url for service in services},
-        "AWS_ACCESS_KEY_ID": "kennel",
-        "AWS_SECRET_ACCESS_KEY": "kennel",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
         "AWS_DEFAULT_REGION": REGION,
         **_past_the_proxy(os.environ),
     }
