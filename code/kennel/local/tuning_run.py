@@ -4,6 +4,7 @@ A service that was killed is followed by one that goes on where it was: trials t
 were interrupted are tried again under new names.
 """
 
+import math
 import shutil
 import threading
 import time
@@ -196,7 +197,7 @@ class TuningRun:
             {
                 "HyperParameterTuningJobStatus": end.status,
                 "HyperParameterTuningEndTime": now(),
-                "ConsumedResources": {"RuntimeInSeconds": round(self._runtime_s())},
+                "ConsumedResources": {"RuntimeInSeconds": math.ceil(self._runtime_s())},
                 **({"FailureReason": end.reason[:_REASON]} if end.reason else {}),
             },
         )
@@ -211,7 +212,7 @@ class TuningRun:
             self._kept, self._written = self.trials, passed
         if is_news:
             self._published = changes
-            consumed = {"ConsumedResources": {"RuntimeInSeconds": round(self._runtime_s())}}
+            consumed = {"ConsumedResources": {"RuntimeInSeconds": math.ceil(self._runtime_s())}}
             self._store.update(self.name, {**changes, **consumed})
 
     def _changes(self) -> Json:
