@@ -73,7 +73,9 @@ def test_web_pages_are_kept_out(client: Client, headers: dict[str, str], message
 
 def test_service_that_is_not_here_is_named(client: Client) -> None:
     session = boto3.Session("a", "b", region_name="us-east-1")
-    with pytest.raises(ClientError, match="does not answer the service 'dynamodb'. It answers sagemaker, logs, monitoring"):
+    with pytest.raises(
+        ClientError, match="does not answer the service 'dynamodb'. It answers sagemaker, logs, monitoring"
+    ):
         session.client("dynamodb", endpoint_url=client.state.url).list_tables()
 
 
