@@ -146,3 +146,8 @@ def test_who_asks_is_a_role(session: "sagemaker.session.Session") -> None:
     assert iam.get_role(RoleName="kennel-local")["Role"]["Arn"] == role
     iam.create_role(RoleName="own", AssumeRolePolicyDocument="{}")
     iam.attach_role_policy(RoleName="own", PolicyArn="arn:aws:iam::aws:policy/AmazonSageMakerFullAccess")
+    simulated = iam.simulate_principal_policy(PolicySourceArn=role, ActionNames=["s3:GetObject", "ecr:BatchGetImage"])
+    assert [(each["EvalActionName"], each["EvalDecision"]) for each in simulated["EvaluationResults"]] == [
+        ("s3:GetObject", "allowed"),
+        ("ecr:BatchGetImage", "allowed"),
+    ]

@@ -5,11 +5,17 @@ Roles that a script makes are there as well, with AWS's managed policies to atta
 a permission.
 """
 
+import io
 import json
+import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
+from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
+
+from werkzeug.wrappers import Request, Response
 
 from kennel.local.restoring import MotoApp
 from kennel.local.settings import ACCESS_KEY, ACCOUNT, REGION
@@ -37,6 +43,11 @@ class Identity:
     def iam(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401  WSGI's own
         """Answers for IAM."""
         self._make_known()
+        body = Request(environ).get_data()
+        asked = parse_qs(body.decode(errors="replace"))
+        if asked.get("Action") == ["SimulatePrincipalPolicy"]:  # which moto does not know, and SDK v3 begins with
+            return _simulated(asked)(environ, start_response)
+        environ["wsgi.input"] = io.BytesIO(body)
         return self._iam(environ, start_response)
 
     def _make_known(self) -> None:
@@ -71,3 +82,20 @@ class Identity:
             )
             assumed.access_key_id = ACCESS_KEY
             self._is_known = True
+
+
+def _simulated(asked: Mapping[str, Sequence[str]]) -> Response:
+    """Every action is allowed on every resource."""
+    actions = [values[0] for key, values in asked.items() if re.fullmatch(r"ActionNames\.member\.\d+", key)]
+    results = "".join(
+        f"<member><EvalActionName>{escape(action)}</EvalActionName><EvalDecision>allowed</EvalDecision>"
+        "<EvalResourceName>*</EvalResourceName><MatchedStatements/><MissingContextValues/></member>"
+        for action in actions
+    )
+    body = (
+        '<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">'
+        f"<SimulatePrincipalPolicyResult><IsTruncated>false</IsTruncated><EvaluationResults>{results}</EvaluationResults>"
+        "</SimulatePrincipalPolicyResult><ResponseMetadata><RequestId>local</RequestId></ResponseMetadata>"
+        "</SimulatePrincipalPolicyResponse>"
+    )
+    return Response(body, content_type="text/xml")
