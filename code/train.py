@@ -44,4 +44,11 @@ def main(argv: Sequence[str], *, is_forked: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # After a stop the process group is not taken down (others may be gone), and its threads may then abort the end
+        # of the interpreter: "terminate called without an active exception", status 134 in place of 143.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
