@@ -70,8 +70,12 @@ def look() -> dict[str, object]:
 
 
 def address_of(host: str) -> str:
-    """Hosts start one after the other, here as on AWS: a name may not be known yet."""
-    for _ in range(200):
+    """Hosts start one after the other, here as on AWS: a name may not be known yet.
+
+    On a network of its own each question for a name that is not there takes 10 s.
+    """
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
         try:
             return socket.gethostbyname(host)
         except OSError:

@@ -601,8 +601,8 @@ def several(image: str, name: str, count: int, **changes: Any) -> dict[str, Any]
 @pytest.mark.parametrize("isolated", [False, True], ids=["peers", "isolated"])
 def test_hosts_of_a_job_find_each_other_by_name(client: Client, image: str, isolated: bool) -> None:
     name = f"two-{isolated}".lower()
-    # A host's name is gone with it, so they live for a while.
-    request = several(image, name, 2, orders={"look": "1", "step-s": "1"}, EnableNetworkIsolation=isolated)
+    # A host's name is gone with it: each lives for 12 s, so that the other may begin so much later on a busy machine.
+    request = several(image, name, 2, orders={"look": "1", "step-s": "4"}, EnableNetworkIsolation=isolated)
     client.sagemaker.create_training_job(**request)
     job = client.finished_job(name)
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
