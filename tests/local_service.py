@@ -18,7 +18,7 @@ ROLE = "arn:aws:iam::123456789012:role/tests"
 BUCKET = "sagemaker-us-east-1-123456789012"
 
 
-def wait_until(condition: Callable[[], object], *, deadline_s: float = 180.0, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], object], *, deadline_s: float = 60.0, what: str = "the condition") -> None:
     """Polls; fails the test naming `what` when the deadline passes."""
     end = time.monotonic() + deadline_s
     while not condition():

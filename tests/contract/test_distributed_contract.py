@@ -164,10 +164,15 @@ def run_alone(tmp_path: Path, make_pair: Maker) -> Callable[[dict[str, str]], tu
     return run
 
 
-def test_two_hosts_train_the_model_of_one(make_pair: Maker, run_alone: Callable[..., tuple[Host, Ended]]) -> None:
-    pair = make_pair(CALM)
+@pytest.mark.parametrize(
+    "settings", [pytest.param(CALM, id="whole network"), pytest.param(TINY, id="head, last batch of one picture")]
+)
+def test_two_hosts_train_the_model_of_one(
+    make_pair: Maker, run_alone: Callable[..., tuple[Host, Ended]], settings: dict[str, str]
+) -> None:
+    pair = make_pair(settings)
     leader, other = pair.run()
-    host, one = run_alone(CALM)
+    host, one = run_alone(settings)
     assert leader.status == other.status == one.status == 0, leader.output + other.output + one.output
 
     assert len(leader.losses()) == len(one.losses()) == 3

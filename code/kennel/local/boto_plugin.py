@@ -1,7 +1,7 @@
 """Brings SageMaker's SDK to the local STS: botocore calls this for every client, by BOTOCORE_EXPERIMENTAL__PLUGINS.
 
 The SDK asks STS at AWS's address written out in full, past AWS_ENDPOINT_URL_STS; so `sagemaker.get_execution_role()`
-would leave this machine. Where botocore does not know of plugins (before 1.37) it still does.
+would leave this machine. Botocore calls plugins experimental: one that does not know of them still goes there.
 """
 
 import os

@@ -85,7 +85,7 @@ def _tell(connection: socket.socket, signum: int) -> None:
 
 
 def _status(connection: socket.socket) -> int | None:
-    """What the nursery says of the training's end; None if it ended itself."""
+    """What the nursery says of the program's end; None if it ended itself."""
     received = b""
     while not received.endswith(b"\n"):
         try:
