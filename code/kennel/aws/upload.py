@@ -81,7 +81,7 @@ class _File:
 
 @dataclass
 class Upload:
-    """A folder's place: s3://bucket/prefix/. client: boto3's, with CONNECTIONS connections. kms_key: of what is sent."""
+    """A folder's place: s3://bucket/prefix/. client: boto3's, with CONNECTIONS connections. kms_key: for objects."""
 
     client: Any
     bucket: str
