@@ -82,19 +82,19 @@ class TimeToLive:
         prefix = _name(endpoint, "")
         try:
             pages = self.client.get_paginator("list_schedules").paginate(GroupName=GROUP, NamePrefix=prefix)
-            names = [each["Name"] for page in pages for each in page["Schedules"]]
+            return [each["Name"] for page in pages for each in page["Schedules"]]
         except ClientError as error:
             if error.response["Error"]["Code"] == "ResourceNotFoundException":  # there never was a group
                 return []
             raise
-        return [name for name in names if name.startswith(prefix)]  # moto gives all of them
 
     def _make_group(self) -> None:
         try:
-            self.client.create_schedule_group(Name=GROUP, Tags=[{"Key": "kennel:created-by", "Value": "kennel"}])
+            self.client.get_schedule_group(Name=GROUP)
         except ClientError as error:
-            if error.response["Error"]["Code"] != "ConflictException":  # it is there
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
+            self.client.create_schedule_group(Name=GROUP, Tags=[{"Key": "kennel:created-by", "Value": "kennel"}])
 
 
 def read_duration(text: str) -> int:
