@@ -31,12 +31,13 @@ ALLOWED = {
     "serving": {"images", "model"},
     "report": {"debug", "profile", "images"},
     "local": set(),
-    "launch": {"local"},
+    "aws": {"local", "delivery"},
+    "launch": {"local", "aws"},
     "delivery": set(),
     "conformance": {"dataset", "delivery"},
     "cli": {"launch", "local", "dataset", "delivery", "conformance", "debug", "report"},
 }
-WITHOUT_TORCH = ("dataset", "report", "local", "launch", "delivery", "conformance", "cli")
+WITHOUT_TORCH = ("dataset", "report", "local", "launch", "delivery", "conformance", "aws", "cli")
 
 
 def imports_of(path: Path) -> Iterator[str]:

@@ -45,12 +45,12 @@ _BY_REASON: Final = (
     ),
     (
         r"Cannot pull|not found.*image|image.*not found|image does not exist|does not grant ecr:",
-        "The image could not be pulled. scripts/push.sh shows what is in ECR; the execution role needs the ecr: actions "
-        "of iam/execution-role.json.",
+        "The image could not be pulled. scripts/push.sh shows what is in ECR; the execution role needs the ecr: "
+        "actions of iam/execution-role.json.",
     ),
     (
         r"Access ?Denied|not authorized",
-        "The execution role lacks a permission. iam/execution-role.json has what jobs need; scripts/setup.sh checks it.",
+        "The execution role lacks a permission. What jobs need is in iam/execution-role.json (scripts/setup.sh checks it).",
     ),
     (r"No space left|disk.*full", "The disk is full. Give the job a larger one (--volume GB)."),
     (r"InternalServerError", "A fault at AWS. Start it once more."),
@@ -66,7 +66,7 @@ _BY_LOG: Final = (
     ),
 )
 _BY_STATUS: Final = {
-    137: "It was killed, most often because memory ran out: a smaller batch-size or image-size, or an instance with more.",
+    137: "It was killed, most often for want of memory: a smaller batch-size or image-size, or an instance with more.",
     139: "It crashed (segmentation fault). The last lines of its log say where.",
     143: "It was told to stop.",
 }
