@@ -50,7 +50,7 @@ _BY_REASON: Final = (
     ),
     (
         r"Access ?Denied|not authorized",
-        "The execution role lacks a permission. What jobs need is in iam/execution-role.json (scripts/setup.sh checks it).",
+        "The execution role lacks a permission. iam/execution-role.json has what jobs need.",
     ),
     (r"No space left|disk.*full", "The disk is full. Give the job a larger one (--volume GB)."),
     (r"InternalServerError", "A fault at AWS. Start it once more."),
