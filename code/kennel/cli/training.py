@@ -1,4 +1,4 @@
-"""The verbs on trainings: train, tune, debug, report."""
+"""The verbs on trainings: train, tune, debug."""
 
 import argparse
 import sys
@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from kennel.cli.data import refuse_bad_data
-from kennel.cli.options import add_data, add_place, add_repeated, add_verb
+from kennel.cli.options import add_data, add_place, add_repeated, add_verb, settings_of
+from kennel.cli.watching import local_s3
 from kennel.errors import UserError
 from kennel.hyperparameters import read_assignments, table
 
 
 def add_verbs(verbs: Any) -> None:  # noqa: ANN401  argparse does not name its type
-    """train, tune, debug and report."""
+    """train, tune and debug."""
     _add_train_verb(verbs)
     _add_tune_verb(verbs)
     _add_debug_verb(verbs)
-    _add_report_verb(verbs)
 
 
 def _add_train_verb(verbs: Any) -> None:  # noqa: ANN401
@@ -28,7 +28,7 @@ def _add_train_verb(verbs: Any) -> None:  # noqa: ANN401
         epilog=f"hyperparameters (-p), with default, meaning and range:\n{table()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_data(verb)
+    add_data(verb, is_remote=True)
     verb.add_argument("--name", help="the job's name, unique (made from the folder and the time)")
     verb.add_argument(
         "-p",
@@ -60,7 +60,7 @@ def _add_train_verb(verbs: Any) -> None:  # noqa: ANN401
 
 def _add_tune_verb(verbs: Any) -> None:  # noqa: ANN401
     verb = add_verb(verbs, "tune", tune, "searches for the hyperparameters with the best validation result")
-    add_data(verb)
+    add_data(verb, is_remote=True)
     verb.add_argument("--name", help="the tuning job's name, unique, 32 characters at most (made from the folder)")
     add_repeated(verb, "-p", "key=value", "a hyperparameter that every training has", dest="parameters")
     verb.add_argument(
@@ -102,18 +102,6 @@ def _add_debug_verb(verbs: Any) -> None:  # noqa: ANN401
     verb.add_argument("--save", type=Path, metavar="DIR", help="write a report a rule there; the run's own stay")
 
 
-def _add_report_verb(verbs: Any) -> None:  # noqa: ANN401
-    verb = add_verb(verbs, "report", report, "writes one page on a run: what to change first, and all the numbers")
-    verb.add_argument(
-        "run_name", metavar="NAME", help="a run, its folder, or a SageMaker job's output: s3://bucket/prefix/job-name"
-    )
-    verb.add_argument("--open", action="store_true", help="open the page in a browser")
-    verb.add_argument("--output", type=Path, metavar="FILE", help="the page (runs/NAME/report.html)")
-    verb.add_argument(
-        "--data", type=Path, metavar="DIR", help="the pictures, if they are not where training found them"
-    )
-
-
 def train(arguments: argparse.Namespace) -> int:
     """Checks, starts, follows; status 0 only if the job is Completed."""
     from kennel.launch.jobs import plan_training
@@ -135,7 +123,7 @@ def train(arguments: argparse.Namespace) -> int:
     from kennel.launch import follow, jobs
     from kennel.launch.places import open_place, runs_folder
 
-    place = open_place(arguments.on, image=arguments.image)
+    place = open_place(arguments.on, image=arguments.image, settings=settings_of(arguments))
     jobs.create_training_job(job, place)
     print(f"training job {job.name}\n  files: {runs_folder() / job.name}\n  Ctrl-C stops it", flush=True)
     return _report_training(follow.follow_training(job.name, place))
@@ -171,32 +159,9 @@ def debug(arguments: argparse.Namespace) -> int:
         parameters=command.read_parameters(arguments.parameters),
         is_json=arguments.json,
         save=arguments.save,
-        local_s3=_local_s3(arguments.source),
+        local_s3=local_s3(arguments.source),
     )
     return command.run(request)
-
-
-def report(arguments: argparse.Namespace) -> None:
-    from kennel.launch.places import runs_folder
-    from kennel.report import command
-
-    command.run(
-        arguments.run_name,
-        runs=runs_folder(),
-        output=arguments.output,
-        data=arguments.data,
-        is_opened=arguments.open,
-        local_s3=_local_s3(arguments.run_name),
-    )
-
-
-def _local_s3(source: str) -> dict[str, str] | None:
-    """For an s3:// address: the environment of the local SageMaker, if it runs."""
-    from kennel.launch.places import runs_folder
-    from kennel.local import daemon
-
-    service = daemon.status(runs_folder()) if source.startswith("s3://") else None
-    return daemon.environment(service) if service else None
 
 
 def _run(name: str | None) -> Path | None:
@@ -234,7 +199,10 @@ def _with_best_of(arguments: argparse.Namespace, settings: dict[str, str]) -> tu
     from kennel.launch import best_training
     from kennel.launch.places import open_place
 
-    taken = best_training.take_over(arguments.best_of, settings, open_place(arguments.on, image=arguments.image))
+    place = open_place(arguments.on, image=arguments.image, settings=settings_of(arguments))
+    taken = best_training.take_over(arguments.best_of, settings, place)
+        arguments.best_of, settings, open_place(arguments.on, image=arguments.image, settings=settings_of(arguments))
+    )
     print(taken.said)
     return dict(taken.hyperparameters), taken.weights_uri
 

@@ -117,7 +117,7 @@ def make_estimator(job: TrainingJob, place: Place) -> Any:  # noqa: ANN401  sage
         hyperparameters={name: json.dumps(value) for name, value in job.hyperparameters.items()},
         metric_definitions=metric_definitions(),
         checkpoint_s3_uri=job.checkpoint_uri,
-        tags=list(place.tags),
+        tags=place.tags_for(job.name),
         **estimator_arguments(job.debugging),
     )
 
@@ -160,7 +160,7 @@ def create_endpoint(job_name: str, place: Place, *, endpoint_name: str) -> None:
             initial_instance_count=1,
             instance_type=place.instance_type,
             endpoint_name=endpoint_name,
-            tags=list(place.tags),
+            tags=place.tags_for(endpoint_name),
             wait=False,
         )
 

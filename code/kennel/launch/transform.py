@@ -115,7 +115,10 @@ def transform_job(plan: Transform, place: Place) -> Iterator[None]:
     )
     with refusals_in_words():
         transformer = model.transformer(
-            instance_count=1, instance_type=place.instance_type, tags=list(place.tags), output_path=plan.target.as_uri()
+            instance_count=1,
+            instance_type=place.instance_type,
+            tags=place.tags_for(plan.name),
+            output_path=plan.target.as_uri(),
         )
     try:
         with refusals_in_words():

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Copies a folder of images to S3, only what changed: scripts/upload.sh --data DIR
+set -euo pipefail
+
+exec "$(dirname "${BASH_SOURCE[0]}")/kennel.sh" upload "$@"
