@@ -201,8 +201,6 @@ def _with_best_of(arguments: argparse.Namespace, settings: dict[str, str]) -> tu
 
     place = open_place(arguments.on, image=arguments.image, settings=settings_of(arguments))
     taken = best_training.take_over(arguments.best_of, settings, place)
-        arguments.best_of, settings, open_place(arguments.on, image=arguments.image, settings=settings_of(arguments))
-    )
     print(taken.said)
     return dict(taken.hyperparameters), taken.weights_uri
 
