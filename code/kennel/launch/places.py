@@ -19,6 +19,7 @@ import boto3
 
 from kennel import __version__
 from kennel.aws.profile import Profile, read_profile
+from kennel.aws.request_checks import check_requests
 from kennel.aws.tags import as_list, tags_for
 from kennel.aws.words import in_words
 from kennel.errors import UserError
@@ -31,6 +32,7 @@ LOCAL_ROLE: Final = "arn:aws:iam::000000000000:role/kennel-local"
 # This machine is what it is, but the API wants an instance type that exists, and a container gets GPUs by it.
 LOCAL_INSTANCE: Final = "ml.m5.large"
 LOCAL_GPU_INSTANCE: Final = "ml.g5.xlarge"
+_SDK_SETTINGS: Final = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
 # What SageMaker's API takes in a busy minute; the SDK's own calls come through the same variables.
 _RETRIES: Final = {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "8"}
 
@@ -63,7 +65,10 @@ class Place:
     @cached_property
     def boto(self) -> boto3.Session:
         """What all clients here are made of: a handler of its events sees every request."""
-        return boto3.Session(region_name=self.profile.region)
+        session = boto3.Session(region_name=self.profile.region)
+        if self.is_aws:
+            check_requests(session)
+        return session
 
     def client(self, service: str) -> Any:  # noqa: ANN401  boto3 makes its clients' classes as it runs
         """A new client of any of AWS's services."""
@@ -92,6 +97,8 @@ class Place:
             sagemaker_client=self.sagemaker,
             sagemaker_runtime_client=self.runtime,
             default_bucket=self.profile.bucket,
+            # In place of files that may change what is sent unseen; the local service names one that says the same.
+            sagemaker_config=_SDK_SETTINGS if self.is_aws else None,
         )
         # The SDK has checked its file of defaults now, and would again at each of about 50 look-ups, 0.2 s each.
         sagemaker.utils.validate_sagemaker_config = lambda config: None

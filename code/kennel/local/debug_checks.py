@@ -39,6 +39,16 @@ _CHECKERS: Final = {
 def check_debugging(request: Json, s3: LocalS3) -> None:
     """Raises ApiError for a CreateTrainingJob request whose hook, profiler or rules AWS would refuse, or that cannot
     be done here."""
+    check_debug_members(request)
+    for member, uri in _outputs(request):
+        _check_bucket(member, uri, s3)
+    for rule in rules_of(request):
+        if source := source_of(rule):
+            _check_source(rule["RuleConfigurationName"], source, s3)
+
+
+def check_debug_members(request: Json) -> None:
+    """Raises ApiError for a hook, a profiler or rules that AWS would refuse: nothing of what is on this machine."""
     hook = request.get("DebugHookConfig")
     if hook is None and request.get("DebugRuleConfigurations"):
         raise invalid(
@@ -49,11 +59,6 @@ def check_debugging(request: Json, s3: LocalS3) -> None:
         _check_hook(hook)
     check_profiler(request)
     _check_names(rules_of(request))
-    for member, uri in _outputs(request):
-        _check_bucket(member, uri, s3)
-    for rule in rules_of(request):
-        if source := source_of(rule):
-            _check_source(rule["RuleConfigurationName"], source, s3)
 
 
 def check_profiler(description: Json) -> None:

@@ -9,6 +9,7 @@ from kennel.local.listing import list_page
 from kennel.local.machine import Machine
 from kennel.local.places import placed
 from kennel.local.runners import runner_of
+from kennel.local.serving_members import check_variants
 from kennel.local.settings import arn
 from kennel.local.storage import LocalS3, read_address
 from kennel.local.store import Record, Store, now
@@ -149,12 +150,7 @@ class EndpointConfigs:
         if "ModelName" not in variant:
             raise invalid("ModelName must be given for each production variant.")
         self._models.find(variant["ModelName"])
-        has_instances = "InstanceType" in variant and "InitialInstanceCount" in variant
-        if has_instances == ("ServerlessConfig" in variant):
-            raise invalid(
-                f"Production variant {variant['VariantName']} needs either InstanceType and InitialInstanceCount, "
-                "or ServerlessConfig, and not both."
-            )
+        check_variants(request)
 
 
 def container_of(model: Json) -> Json:

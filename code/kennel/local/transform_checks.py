@@ -21,11 +21,16 @@ def check_transform_job(request: Json, s3: LocalS3) -> None:
     """Raises ApiError for a request that AWS would refuse, or that cannot be done here."""
     if "DataCaptureConfig" in request:
         raise invalid("DataCaptureConfig is not supported by the local SageMaker. Leave it out, or use --on aws.")
+    check_transform_members(request)
+    _check_output(request["TransformOutput"]["S3OutputPath"], s3)
+    check_input(request, s3)
+
+
+def check_transform_members(request: Json) -> None:
+    """Raises ApiError for a request that AWS would refuse, whatever is on this machine."""
     _check_payload(request)
     _check_resources(request["TransformResources"])
     _check_processing(request)
-    _check_output(request["TransformOutput"]["S3OutputPath"], s3)
-    check_input(request, s3)
 
 
 def _check_payload(request: Json) -> None:

@@ -32,6 +32,17 @@ def check_tuning_job(request: Json, *, find_parent: Callable[[str], Json | None]
 
     find_parent: the description of a tuning job by its name, or None.
     """
+    if "Autotune" in request:
+        raise invalid(
+            "Autotune is not supported by the local SageMaker. Leave it out, and give ParameterRanges and "
+            "ResourceLimits of your own."
+        )
+    check_tuning_members(request)
+    check_warm_start(request, find_parent=find_parent)
+
+
+def check_tuning_members(request: Json) -> None:
+    """Raises ApiError for a request that AWS would refuse, whatever was tuned before; not for one with Autotune."""
     _check_shape(request)
     found = definitions(request)
     _check_names(found)
@@ -41,15 +52,9 @@ def check_tuning_job(request: Json, *, find_parent: Callable[[str], Json | None]
     config = request["HyperParameterTuningJobConfig"]
     _check_limits(config["ResourceLimits"], config["Strategy"])
     _check_strategy(config, found)
-    check_warm_start(request, find_parent=find_parent)
 
 
 def _check_shape(request: Json) -> None:
-    if "Autotune" in request:
-        raise invalid(
-            "Autotune is not supported by the local SageMaker. Leave it out, and give ParameterRanges and "
-            "ResourceLimits of your own."
-        )
     if ("TrainingJobDefinition" in request) == ("TrainingJobDefinitions" in request):
         raise invalid("You must specify either TrainingJobDefinition or TrainingJobDefinitions, and not both.")
     config = request["HyperParameterTuningJobConfig"]

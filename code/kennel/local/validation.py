@@ -44,6 +44,16 @@ def validate(shape: Shape, request: Any) -> Json:  # noqa: ANN401  whatever JSON
     return dict(value)
 
 
+def violations(shape: Shape, request: Any) -> list[str]:  # noqa: ANN401  whatever JSON held
+    """What of a request its shape does not allow, in AWS's words; after a wrong type nothing more is looked at."""
+    errors: list[str] = []
+    try:
+        _check(shape, request, "", errors)
+    except ApiError as error:
+        errors.append(error.message)
+    return errors
+
+
 def map_times(shape: Shape, value: Any, convert: Callable[[Any], Any]) -> Any:  # noqa: ANN401  JSON in, JSON out
     """A copy of `value` in which every timestamp of `shape` went through `convert`."""
     if shape.type_name == "structure":
@@ -195,4 +205,5 @@ _SCALARS: Final[Mapping[str, tuple[Any, str]]] = {
     "long": (int, "a Long"),
     "float": ((int, float), "a Float"),
     "double": ((int, float), "a Double"),
+    "blob": (str, "a Blob"),  # Latin-1
 }
