@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from kennel import __version__
-from kennel.cli import cleanup, data, images, local, serving, training, transforms, watching
+from kennel.cli import account, cleanup, data, images, local, serving, training, transforms, watching
 from kennel.errors import KennelError
 
 
@@ -35,6 +35,6 @@ def parser() -> argparse.ArgumentParser:
     )
     program.add_argument("--version", action="version", version=f"kennel {__version__}")
     verbs = program.add_subparsers(required=True, metavar="VERB")
-    for group in (data, training, watching, serving, transforms, cleanup, local, images):
+    for group in (data, account, training, watching, serving, transforms, cleanup, local, images):
         group.add_verbs(verbs)
     return program

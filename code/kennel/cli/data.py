@@ -70,15 +70,20 @@ def check_with_bar(folder: Path, *, seed: int) -> Any:  # noqa: ANN401  kennel.d
 
 
 def refuse_bad_data(folder: Path, settings: dict[str, str]) -> int:
+    """As checked_data; returns how many training images there are."""
+    return sum(counts.get("train", 0) for counts in checked_data(folder, settings).counts.values())
+
+
+def checked_data(folder: Path, settings: dict[str, str]) -> Any:  # noqa: ANN401  kennel.dataset.check.CheckReport
     """Prints what is wrong with the data, and raises DataError where it would spoil the result.
 
-    Returns how many training images there are.
+    settings: hyperparameters, of which `seed` and `bad-data` count. The report's dataset is never None.
     """
     report = check_with_bar(folder, seed=int(settings.get("seed", 0)))
     if report.findings:
         print(report.table(), file=sys.stderr)
     if report.is_fit or (settings.get("bad-data") == "skip" and report.dataset is not None):
-        return sum(counts.get("train", 0) for counts in report.counts.values())
+        return report
     remedy = "Mend the data, or train without the files named above: --anyway" if report.dataset else "Mend the data"
     first = report.errors[0].message
     raise DataError(
