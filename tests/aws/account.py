@@ -4,12 +4,15 @@
         os.environ.update(account.environ)          # boto3, the SDK and the CLI are there
         account.faults["CreateTrainingJob"] = [THROTTLED, THROTTLED]
         account.calls                               # every request: service, operation, parameters
+        with account.expects_invalid(): ...         # what AWS would refuse is meant here; else it fails at the end
+        with account.expects_denied(): ...          # likewise what iam/person.json does not allow
 
 Who answers what, and what that does not show:
 - sagemaker, its runtime, logs, metrics, s3, sts, iam: the local SageMaker. Jobs and endpoints really run; there are no
-  instance types, capacity, quotas, bills and permissions.
+  instance types, capacity, quotas and bills.
 - all others: moto. Nothing scales, fires or is evaluated.
 - what `others` names: stand-ins of the tests, with the documented shapes and made-up figures.
+Before all stands the gatekeeper: permissions of a policy in iam/, and botocore's model of each request.
 """
 
 import io
@@ -24,9 +27,13 @@ from typing import Any
 
 import boto3
 import requests
+from asked import Asked, UnknownRequest, read_request
+from botocore.exceptions import BotoCoreError, ClientError
+from gatekeeper import Gatekeeper
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
+from kennel.aws.profile import Profile
 from kennel.local import daemon
 from kennel.local.settings import ACCESS_KEY
 
@@ -36,7 +43,7 @@ NUMBER = "123456789012"
 ADMIN_KEY = "KENNELADMINISTRATOR1"
 # Signing names of what the local SageMaker answers.
 LOCAL = ("sagemaker", "logs", "monitoring", "s3", "sts", "iam")
-_SIGNED_FOR = re.compile(r"Credential=([^/]+)/[^/]+/[^/]+/([^/]+)/aws4_request")
+_SIGNED_FOR = re.compile(r"Credential=([^/]+)/[^/]+/([^/]+)/([^/]+)/aws4_request")
 _HOP_BY_HOP = ("connection", "content-length", "transfer-encoding", "server", "date")
 
 Answer = tuple[int, Mapping[str, str], str]
@@ -56,11 +63,15 @@ EXPIRED = fault("ExpiredTokenException", "The security token included in the req
 
 @dataclass(frozen=True)
 class Call:
-    """A request as it came. target: the operation, or the method and path of services without operations."""
+    """A request as it came. target: the operation, or the method and path of services without operations.
+
+    asked: as botocore's model has it, whatever the protocol; None for what no model describes.
+    """
 
     service: str
     target: str
     parameters: Any
+    asked: Asked | None = None
 
 
 @dataclass
@@ -68,10 +79,11 @@ class Account:
     """One account.
 
     others: WSGI apps by signing name, in place of moto. faults: by operation ("*": any), what the next calls get; None
-    passes one on.
+    passes one on. gatekeeper: what is refused, and what was found.
     """
 
     local_url: str
+    gatekeeper: Gatekeeper
     url: str = ""
     calls: list[Call] = field(default_factory=list)
     faults: dict[str, list[Answer | None]] = field(default_factory=dict)
@@ -101,8 +113,37 @@ class Account:
         )
 
     def asked(self, operation: str) -> list[Any]:
-        """The parameters of each call of an operation."""
-        return [call.parameters for call in self.calls if call.target == operation]
+        """The parameters of each call of an operation, of REST's services as well."""
+        return [
+            call.asked.parameters if call.asked and call.target != operation else call.parameters
+            for call in self.calls
+            if operation in (call.target, call.asked.operation if call.asked else None)
+        ]
+
+    @contextmanager
+    def expects_invalid(self) -> Iterator[list[str]]:
+        """At least one request meanwhile is one that AWS would refuse for its parameters; they are in the list."""
+        with _expected(self.gatekeeper.bad, "no request had bad parameters") as found:
+            yield found
+
+    @contextmanager
+    def expects_denied(self) -> Iterator[list[str]]:
+        """At least one request meanwhile is not allowed by the policy; they are in the list."""
+        with _expected(self.gatekeeper.denied, "no request was denied") as found:
+            yield found
+
+    def tag_of(self, arn: str) -> str | None:
+        """The value of Kennel's tag on a resource of SageMaker or on an alarm."""
+        try:
+            if ":sagemaker:" in arn:
+                tags = self.admin("sagemaker").list_tags(ResourceArn=arn)["Tags"]
+            elif ":cloudwatch:" in arn:
+                tags = self.admin("cloudwatch").list_tags_for_resource(ResourceARN=arn)["Tags"]
+            else:
+                return None
+        except (BotoCoreError, ClientError):  # there is no such resource
+            return None
+        return next((each["Value"] for each in tags if each["Key"] == "kennel:created-by"), None)
 
 
 class _Gateway:
@@ -118,12 +159,17 @@ class _Gateway:
         body = request.get_data()  # or a kept-alive connection breaks where nobody reads it
         environ["wsgi.input"] = io.BytesIO(body)  # for those who come after
         found = _SIGNED_FOR.search(request.headers.get("Authorization", "") or environ.get("QUERY_STRING", ""))
-        key, service = (found[1], found[2]) if found else ("", "s3")
+        key, region, service = (found[1], found[2], found[3]) if found else ("", REGION, "s3")
         target = request.headers.get("X-Amz-Target", "").rpartition(".")[2] or f"{request.method} {request.path}"
         answer = None
         if key != ADMIN_KEY:
+            asked = self._read(request, body, service)
             with self._lock:
-                self._account.calls.append(Call(service, target, _parameters(request, body)))
+                self._account.calls.append(Call(service, target, _parameters(request, body), asked))
+            refusal = self._account.gatekeeper.refusal(asked, region) if asked else None
+            if refusal is not None:
+                return refusal(environ, start_response)
+            with self._lock:
                 planned = self._account.faults.get(target) or self._account.faults.get("*") or []
                 answer = planned.pop(0) if planned else None
         if answer is not None:
@@ -133,6 +179,13 @@ class _Gateway:
         if other is None and service in LOCAL:
             return self._forward(request, body)(environ, start_response)
         return (other or self._moto_app())(environ, start_response)
+
+    def _read(self, request: Request, body: bytes, service: str) -> Asked | None:
+        try:
+            return read_request(request, body, service)
+        except UnknownRequest as error:
+            self._account.gatekeeper.unknown(error)
+            return None
 
     def _forward(self, request: Request, body: bytes) -> Response:
         headers = {key: value for key, value in request.headers.items() if key.lower() not in ("host", "connection")}
@@ -168,9 +221,24 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def open_account(runs: Path) -> Iterator[Account]:
-    """An account whose jobs run below `runs`; everything of it has ended afterwards."""
-    account = Account(daemon.start(runs).url)
+def _expected(found: list[str], otherwise: str) -> Iterator[list[str]]:
+    """What is added to `found` meanwhile is moved to the list."""
+    before, moved = len(found), list[str]()
+    yield moved
+    moved.extend(found[before:])
+    del found[before:]
+    assert moved, otherwise
+
+
+@contextmanager
+def open_account(runs: Path, *, policy: str | None = "person", profile: Profile | None = None) -> Iterator[Account]:
+    """An account whose jobs run below `runs`; everything of it has ended afterwards.
+
+    policy: of iam/, what the person may do; None: everything. profile: whose names fill it in; None: those of this
+    process's variables. AssertionError at the end if AWS would have refused a request, and nobody expected it.
+    """
+    gatekeeper = Gatekeeper(NUMBER, policy, tag_of=lambda arn: account.tag_of(arn), profile=profile)
+    account = Account(daemon.start(runs).url, gatekeeper)
     server = make_server("127.0.0.1", 0, _Gateway(account), threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -182,3 +250,5 @@ def open_account(runs: Path) -> Iterator[Account]:
         thread.join()
         server.server_close()
         daemon.stop(runs)
+    assert not gatekeeper.bad, f"AWS would have refused: {gatekeeper.bad}"
+    assert not gatekeeper.denied, f"iam/{policy}.json does not allow: {gatekeeper.denied}"

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 @pytest.fixture
 def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    with open_account(tmp_path / "runs") as opened:
+    with open_account(tmp_path / "runs", policy=None) as opened:
         for key, value in opened.environ.items():
             monkeypatch.setenv(key, value)
         yield opened

