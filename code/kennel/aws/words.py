@@ -85,10 +85,8 @@ def in_words() -> Iterator[None]:
     """Turns what boto3 raises into an error that says what to do. Others pass."""
     try:
         yield
-    except ClientError as error:
+    except (ClientError, BotoCoreError) as error:
         raise explained(error) from error
-    except (BotoCoreError, HTTPClientError) as error:
-        raise _not_asked(error) from error
 
 
 def is_expired(error: Exception) -> bool:
@@ -96,8 +94,23 @@ def is_expired(error: Exception) -> bool:
     return isinstance(error, ClientError) and _code(error) in _EXPIRED
 
 
-def explained(error: ClientError) -> KennelError:
-    """AWS's answer as our error: whose fault it is, AWS's own words, and the remedy where one is known."""
+def passing_cause(error: Exception) -> str | None:
+    """Why AWS did not answer, where asking again later helps: throttling, a lost network, a fault at AWS."""
+    if isinstance(error, ConnectionError | HTTPClientError):
+        return f"AWS cannot be reached ({error})."
+    if not isinstance(error, ClientError):
+        return None
+    if _code(error) in _THROTTLED:
+        return f"AWS wants to be asked less often ({error.operation_name}: {_code(error)})."
+    if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+        return f"AWS has a fault of its own ({error.operation_name}: {_code(error)})."
+    return None
+
+
+def explained(error: ClientError | BotoCoreError) -> KennelError:
+    """What boto3 raised as our error: whose fault it is, AWS's own words, and the remedy where one is known."""
+    if not isinstance(error, ClientError):
+        return _not_asked(error)
     code, message = _code(error), error.response.get("Error", {}).get("Message", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
     what = f"AWS refused {error.operation_name}: {message or code}"

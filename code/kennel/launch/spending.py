@@ -1,0 +1,121 @@
+"""What something that runs on AWS has cost so far, from its description and the price list.
+
+    spending = Spending(place.region)
+    str(spending.of_job(TRAINING, description))         # "$0.12 so far", "cost not known"
+
+List prices of the machines, without tax, discounts, storage and transfer. What runs elsewhere costs nothing.
+Exercise it: pytest tests/unit/launch/test_spending.py
+"""
+
+import datetime
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final
+
+from kennel.aws.estimate import dollars
+from kennel.aws.prices import HOSTING, TRAINING, TRANSFORM, AmbiguousPriceError, PriceList
+from kennel.launch.places import Place
+
+Json = dict[str, Any]
+UNKNOWN: Final = "cost not known"
+_HOUR_S: Final = 3600
+
+
+@dataclass(frozen=True)
+class Spent:
+    """usd: None where the price is not known. is_at_most: a spot job's machines cost less than their list price."""
+
+    usd: Decimal | None
+    billed_s: float = 0.0
+    is_at_most: bool = False
+    is_final: bool = False
+
+    def __str__(self) -> str:
+        if self.usd is None:
+            return UNKNOWN
+        most = "at most " if self.is_at_most else ""
+        return f"{most}{dollars(self.usd)}" + ("" if self.is_final else " so far")
+
+
+@dataclass
+class Spending:
+    """Prices of one region, each asked once. now: seconds since 1970."""
+
+    region: str
+    prices: PriceList = field(default_factory=PriceList)
+    now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
+    _hourly: dict[tuple[str, str], Decimal | None] = field(default_factory=dict)
+
+    def of_training(self, description: Json) -> Spent:
+        """Of DescribeTrainingJob's answer. A spot job's end is by what AWS says it bills."""
+        machines = description.get("ResourceConfig") or {}
+        billed = description.get("BillableTimeInSeconds")
+        is_final = description.get("TrainingEndTime") is not None
+        is_spot = bool(description.get("EnableManagedSpotTraining"))
+        seconds = float(billed) if is_final and billed is not None else self._seconds(description, "Training")
+        at_most = is_spot and not (is_final and billed is not None)
+        return self._bill(machines, TRAINING, seconds, is_at_most=at_most, is_final=is_final)
+
+    def of_transform(self, description: Json) -> Spent:
+        """Of DescribeTransformJob's answer."""
+        is_final = description.get("TransformEndTime") is not None
+        machines = description.get("TransformResources") or {}
+        return self._bill(machines, TRANSFORM, self._seconds(description, "Transform"), is_final=is_final)
+
+    def of_trials(self, description: Json, trials: Iterable[Json]) -> Spent:
+        """Of a tuning job's trainings, by their summaries; trainings of several kinds are not known."""
+        definition = description.get("TrainingJobDefinition") or {}
+        machines = definition.get("ResourceConfig") or definition.get("HyperParameterTuningResourceConfig") or {}
+        seconds = sum(self._seconds(each, "Training") for each in trials)
+        is_final = description.get("HyperParameterTuningEndTime") is not None
+        at_most = bool(definition.get("EnableManagedSpotTraining"))
+        return self._bill(machines, TRAINING, seconds, is_at_most=at_most, is_final=is_final)
+
+    def endpoint_words(self, variants: Iterable[Json]) -> str:
+        """`$0.23 an hour while it exists`."""
+        hour = self.of_endpoint_hour(variants)
+        return UNKNOWN if hour is None else f"{dollars(hour)} an hour while it exists"
+
+    def of_endpoint_hour(self, variants: Iterable[Json]) -> Decimal | None:
+        """What an hour of these ProductionVariants' machines costs; None for serverless ones and unknown prices."""
+        usd = Decimal(0)
+        for variant in variants:
+            hour = self._hour(str(variant.get("InstanceType", "")), HOSTING)
+            if hour is None:
+                return None
+            usd += hour * int(variant.get("InitialInstanceCount") or 1)
+        return usd
+
+    def _bill(
+        self, machines: Json, component: str, seconds: float, *, is_at_most: bool = False, is_final: bool = False
+    ) -> Spent:
+        hour = self._hour(str(machines.get("InstanceType") or ""), component)
+        if hour is None:
+            return Spent(None, seconds, is_final=is_final)
+        usd = hour * int(machines.get("InstanceCount") or 1) * Decimal(str(seconds)) / _HOUR_S
+        return Spent(usd, seconds, is_at_most=is_at_most, is_final=is_final)
+
+    def _hour(self, instance_type: str, component: str) -> Decimal | None:
+        if not instance_type:  # several groups of machines, or none at all
+            return None
+        key = instance_type, component
+        if key not in self._hourly:
+            try:
+                price = self.prices.hourly(instance_type, component, region=self.region)
+            except AmbiguousPriceError:
+                price = None
+            self._hourly[key] = price.usd if price else None
+        return self._hourly[key]
+
+    def _seconds(self, description: Json, what: str) -> float:
+        """From the start of what is billed to its end, or to now; 0 before it."""
+        began = description.get(f"{what}StartTime")
+        if began is None:
+            return 0.0
+        return max(0.0, float(((description.get(f"{what}EndTime") or self.now()) - began).total_seconds()))
+
+
+def spending_of(place: Place) -> Spending | None:
+    """None where nothing costs anything."""
+    return Spending(place.region) if place.is_aws else None
