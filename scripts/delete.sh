@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deletes endpoints with all that was made for them: scripts/delete.sh --endpoint-name E | --all
+# Deletes endpoints with all that was made for them, and on AWS jobs: scripts/delete.sh [--on aws] --endpoint-name E | --name JOB | --all
 set -euo pipefail
 
 exec "$(dirname "${BASH_SOURCE[0]}")/kennel.sh" delete "$@"

@@ -20,6 +20,7 @@ NAME: Final = "kennel:name"
 MAKER: Final = "kennel:created-by"
 VERSION: Final = "kennel:version"
 _ARN: Final = re.compile(r"arn:[\w-]+:(?P<service>[\w-]+):[\w-]*:\d*:(?P<kind>[\w-]+)[/:](?P<name>.+)")
+_BUCKET_ARN: Final = re.compile(r"arn:[\w-]+:s3:::(?P<name>[^/]+)")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ def find_tagged(client: Any, *, name: str | None = None) -> Iterator[Tagged]:  #
     for page in client.get_paginator("get_resources").paginate(TagFilters=filters):
         for each in page["ResourceTagMappingList"]:
             tags = {tag["Key"]: tag["Value"] for tag in each["Tags"]}
-            found = _ARN.fullmatch(each["ResourceARN"])
-            kind = f"{found['service']}:{found['kind']}" if found else "unknown"
-            yield Tagged(each["ResourceARN"], kind, found["name"] if found else each["ResourceARN"], tags)
+            yield Tagged(each["ResourceARN"], *_kind_and_name(each["ResourceARN"]), tags)
+
+
+def _kind_and_name(arn: str) -> tuple[str, str]:
+    """Buckets alone have no word for what they are in their ARNs."""
+    if (bucket := _BUCKET_ARN.fullmatch(arn)) is not None:
+        return "s3:bucket", bucket["name"]
+    found = _ARN.fullmatch(arn)
+    return (f"{found['service']}:{found['kind']}", found["name"]) if found else ("unknown", arn)

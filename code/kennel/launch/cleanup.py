@@ -1,26 +1,30 @@
-"""What exists at a place, and how to be rid of it."""
+"""What exists at a place, and how to be rid of it: on this machine all of it, on AWS what Kennel made.
+
+    print(table(place))
+    delete(place, Which(is_all=True), say=print, ask=lambda question: True)
+
+Exercise it: pytest tests/unit/launch/test_places.py tests/aws/test_cleanup_on_aws.py
+"""
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
 from kennel.errors import UserError
-from kennel.launch.places import Place
+from kennel.launch import inventory_table
+from kennel.launch.clearance import Which, clear
+from kennel.launch.cost import costs_of
+from kennel.launch.inventory import find
+from kennel.launch.inventory_table import trainings
+from kennel.launch.places import Place, runs_folder
 from kennel.local.places import runs_on
 
 _TUNING_JOB: Final = "HyperParameterTuningJobName"
 _TRIAL: Final = re.compile(r"(.+)-\d{3,}-[0-9a-f]{8}")
-_COUNTED: Final = {
-    "InProgress": "running",
-    "Completed": "completed",
-    "Stopped": "stopped",
-    "NonRetryableError": "failed",
-    "RetryableError": "interrupted",
-}
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Listing:
             return [f"no {title}"]
         rows = [
             f"{each[f'{kind}Name']:<48} {each[f'{kind}Status']:<12} {self.places[each[f'{kind}Arn']]:<7} "
-            f"{each['CreationTime']:%Y-%m-%d %H:%M:%S}{_trainings(each)}"
+            f"{each['CreationTime']:%Y-%m-%d %H:%M:%S}{trainings(each)}"
             for each in summaries
         ]
         return [f"{title:<48} {'state':<12} {'on':<7} created", *rows]
@@ -72,11 +76,28 @@ class Listing:
         return parted is not None and parted.group(1) in {each[_TUNING_JOB] for each in self.tuning_jobs}
 
 
-def _trainings(summary: Mapping[str, Any]) -> str:
-    """`  18 completed, 2 failed` of a tuning job; "" of anything else."""
-    counts = summary.get("TrainingJobStatusCounters") or {}
-    words = [f"{counts[key]} {word}" for key, word in _COUNTED.items() if counts.get(key)]
-    return f"  {', '.join(words)}" if words else ""
+def table(place: Place) -> str:
+    """What there is, for a person: here all jobs and endpoints, on AWS all that is ours with what it costs."""
+    if not place.is_aws:
+        return list_all(place).table()
+    inventory = find(place)
+    return inventory_table.table(inventory, costs_of(inventory, place))
+
+
+def delete(place: Place, which: Which, *, say: Callable[[str], None], ask: Callable[[str], bool]) -> None:
+    """Deletes what was meant; `say` is told of each thing. ask: see kennel.launch.clearance, on AWS only.
+
+    Raises UserError for what only AWS has, and what clearance raises.
+    """
+    if place.is_aws:
+        return clear(place, which, say=say, ask=ask)
+    if which.job or which.with_data or which.is_dry:
+        raise UserError(
+            f"--name, --data and --dry-run need --on aws. Runs of --on {place.name} are folders of {runs_folder()}, "
+            "and nothing there costs: delete what you do not need."
+        )
+    deleted = delete_endpoint(which.endpoint, place) if which.endpoint else delete_all(place)
+    say("\n".join(deleted) or "nothing to delete")
 
 
 def list_all(place: Place) -> Listing:
