@@ -1,14 +1,23 @@
 """The verbs on trainings: train, tune, debug."""
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 from typing import Any
 
 from kennel.cli.data import refuse_bad_data
-from kennel.cli.options import add_data, add_place, add_repeated, add_verb, settings_of
+from kennel.cli.options import (
+    add_data,
+    add_machines,
+    add_place,
+    add_repeated,
+    add_training_machines,
+    add_verb,
+    settings_of,
+)
 from kennel.cli.watching import local_s3
-from kennel.errors import UserError
+from kennel.errors import KennelError, UserError
 from kennel.hyperparameters import read_assignments, table
 
 
@@ -50,12 +59,19 @@ def _add_train_verb(verbs: Any) -> None:  # noqa: ANN401
         "--rules", type=Path, metavar="FILE", help="the same by rules of your own: SageMaker's configuration as JSON"
     )
     verb.add_argument(
+        "--debugger",
+        action="store_true",
+        help="the same by SageMaker Debugger with --on aws, where --debug does without: it is closed to new accounts",
+    )
+    verb.add_argument(
         "--resume", metavar="JOB", help="go on from the checkpoint of a stopped job, with the same settings"
     )
     verb.add_argument(
         "--best-of", metavar="TUNING_JOB", help="the hyperparameters of a tuning job's best training, under those of -p"
     )
     add_place(verb, image="that trains")
+    add_machines(verb, instance="ml.g5.xlarge")
+    add_training_machines(verb)
 
 
 def _add_tune_verb(verbs: Any) -> None:  # noqa: ANN401
@@ -76,6 +92,8 @@ def _add_tune_verb(verbs: Any) -> None:  # noqa: ANN401
     verb.add_argument("--warm-start", metavar="NAME", help="go on from what this tuning job has found")
     verb.add_argument("--seed", type=int, metavar="N", help="the same seed makes the same Random search")
     add_place(verb, image="that trains")
+    add_machines(verb, instance="ml.g5.xlarge")
+    add_training_machines(verb)
 
 
 def _add_debug_verb(verbs: Any) -> None:  # noqa: ANN401
@@ -104,45 +122,55 @@ def _add_debug_verb(verbs: Any) -> None:  # noqa: ANN401
 
 def train(arguments: argparse.Namespace) -> int:
     """Checks, starts, follows; status 0 only if the job is Completed."""
-    from kennel.launch.jobs import plan_training
+    from kennel.launch import aws_jobs, train_command
+    from kennel.launch.places import AWS
 
+    wanted = aws_jobs.read_wanted(arguments)
+    aws_jobs.check_data_is_there(arguments.data, arguments.on)
     settings = read_assignments(arguments.parameters)
     if arguments.anyway:
         settings["bad-data"] = "skip"
-    settings, weights_uri = _with_best_of(arguments, settings)
-    job = plan_training(
-        arguments.data,
-        name=arguments.name,
-        hyperparameters=settings,
-        resume=_run(arguments.resume),
-        debugging=_debugging(arguments),
-        weights_uri=weights_uri,
-    )
-    refuse_bad_data(arguments.data, settings)
-
-    from kennel.launch import follow, jobs
-    from kennel.launch.places import open_place, runs_folder
-
-    place = open_place(arguments.on, image=arguments.image, settings=settings_of(arguments))
-    jobs.create_training_job(job, place)
-    print(f"training job {job.name}\n  files: {runs_folder() / job.name}\n  Ctrl-C stops it", flush=True)
-    return _report_training(follow.follow_training(job.name, place))
+    debugging, place = _debugging(arguments), _opener(arguments)
+    if debugging is not None and _has_own_hook(arguments):
+        debugging = None
+        settings.setdefault("debug", "on")
+    job = train_command.plan(arguments, settings, place, debugging=debugging)
+    if isinstance(arguments.data, Path):
+        refuse_bad_data(arguments.data, settings)
+    if arguments.on != AWS:
+        return train_command.report(train_command.run_here(job, place(), wanted.resources), on=arguments.on)
+    description = train_command.run_on_aws(job, place(), wanted)
+    if description is None:
+        return 0
+    status = train_command.report(description, on=AWS)
+    if _has_own_hook(arguments):
+        _evaluate_rules(arguments, f"{description['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}")
+    return status
 
 
 def tune(arguments: argparse.Namespace) -> int:
     """Checks, starts, follows, reports; status 0 only if the tuning job is Completed with a best training job."""
-    from kennel.launch import tune_command
-    from kennel.launch.places import runs_folder
+    from kennel.launch import aws_jobs, tune_command
+    from kennel.launch.places import AWS
 
-    job = tune_command.plan(arguments)
-    images = refuse_bad_data(arguments.data, dict(job.training.hyperparameters))
-    job = tune_command.fit_to_pictures(job, images, is_recommended=arguments.ranges is None)
-    outcome = tune_command.run(job, on=arguments.on, image=arguments.image)
-    print(tune_command.summary(outcome, arguments.data))
-
-    from kennel.report import command
-
-    command.run(job.name, runs=runs_folder(), output=None, data=None, is_opened=False)
+    if arguments.keep_warm:
+        raise UserError("--keep-warm is for single trainings: SageMaker keeps no machines between those of a search.")
+    wanted = aws_jobs.read_wanted(arguments)
+    aws_jobs.check_data_is_there(arguments.data, arguments.on)
+    job, is_recommended = tune_command.plan(arguments), arguments.ranges is None
+    if isinstance(arguments.data, Path):
+        images = refuse_bad_data(arguments.data, dict(job.training.hyperparameters))
+        job = tune_command.fit_to_pictures(job, images, is_recommended=is_recommended)
+    place = _opener(arguments)()
+    if arguments.on == AWS:
+        outcome = tune_command.run_on_aws(job, place, wanted, is_recommended=is_recommended)
+    else:
+        outcome = tune_command.run_here(job, place, wanted.resources)
+    if outcome is None:
+        return 0
+    print(tune_command.summary(outcome, arguments.data, arguments.on))
+    if arguments.on != AWS:
+        _write_report(job.name)
     return tune_command.exit_status(outcome)
 
 
@@ -164,71 +192,55 @@ def debug(arguments: argparse.Namespace) -> int:
     return command.run(request)
 
 
-def _run(name: str | None) -> Path | None:
-    """The run folder of a job whose checkpoints are there; UserError if they are not."""
-    if name is None:
-        return None
-    from kennel.launch.places import runs_folder
+def _opener(arguments: argparse.Namespace) -> Any:  # noqa: ANN401  a function that gives kennel.launch.places.Place
+    """Opens the place that the arguments name, once, when it is first asked for."""
+    from kennel.launch.places import open_place
 
-    run = runs_folder() / name
-    if not any((run / "ml" / "checkpoints").glob("*")):
-        raise UserError(f"'{name}' has no checkpoint to go on from: {run / 'ml' / 'checkpoints'} is empty or missing.")
-    return run
+    options = {"image": arguments.image, "settings": settings_of(arguments), "is_dry": arguments.dry_run}
+    return functools.cache(lambda: open_place(arguments.on, **options))
+
+
+def _write_report(name: str) -> None:
+    from kennel.launch.places import runs_folder
+    from kennel.report import command
+
+    command.run(name, runs=runs_folder(), output=None, data=None, is_opened=False)
 
 
 def _debugging(arguments: argparse.Namespace) -> Any:  # noqa: ANN401  kennel.launch.debugging.Debugging, imported late
-    """What --debug and --rules ask for; None without them. UserError for rules that cannot be evaluated."""
+    """What --debug, --debugger and --rules ask for; None without them. UserError for rules that cannot be evaluated."""
     from kennel.launch import debugging
 
     if arguments.rules:
         from kennel.debug.configuration import read_rules_file
 
         rules = read_rules_file(arguments.rules)
-        return debugging.from_file(arguments.rules, rules.debug_rules, rules.profiler_rules)
-    if not arguments.debug:
+        found = debugging.from_file(arguments.rules, rules.debug_rules, rules.profiler_rules)
+        if found.hook and _has_own_hook(arguments):
+            raise UserError(
+                f"{arguments.rules} has a DebugHookConfig, which only SageMaker Debugger passes on: add --debugger, or "
+                "take it out, and Kennel's own hook saves what the rules need."
+            )
+        return found
+    if not (arguments.debug or arguments.debugger):
         return None
     from kennel.debug.rules import RECOMMENDED
 
     return debugging.recommended(RECOMMENDED)
 
 
-def _with_best_of(arguments: argparse.Namespace, settings: dict[str, str]) -> tuple[dict[str, str], str | None]:
-    """The hyperparameters of --best-of under those given, said; and the weights channel that belongs to them."""
-    if arguments.best_of is None:
-        return settings, None
-    from kennel.launch import best_training
-    from kennel.launch.places import open_place
-
-    place = open_place(arguments.on, image=arguments.image, settings=settings_of(arguments))
-    taken = best_training.take_over(arguments.best_of, settings, place)
-    print(taken.said)
-    return dict(taken.hyperparameters), taken.weights_uri
+def _has_own_hook(arguments: argparse.Namespace) -> bool:
+    """Whether the training itself saves what rules look at here afterwards: SageMaker's service is not asked for it."""
+    return arguments.on == "aws" and not arguments.debugger and bool(arguments.debug or arguments.rules)
 
 
-def _report_training(description: dict[str, Any]) -> int:
-    """Prints the end of a job; its exit status."""
-    from kennel.launch.rule_lines import rules_table
+def _evaluate_rules(arguments: argparse.Namespace, job_uri: str) -> None:
+    """The rules over what the job has left in S3, and how to do it again."""
+    from kennel.debug import command
+    from kennel.launch.places import runs_folder
 
-    name, status = description["TrainingJobName"], description["TrainingJobStatus"]
-    print(f"training job {name}: {status} after {description.get('TrainingTimeInSeconds', 0)} s")
-    rules = rules_table(description)
-    if rules:
-        print(rules)
-    exit_status = _print_outcome(description)
-    if rules:
-        print(f"see all of it: kennel report {name}\nthe rules again, with other thresholds: kennel debug {name}")
-    return exit_status
-
-
-def _print_outcome(description: dict[str, Any]) -> int:
-    name, status = description["TrainingJobName"], description["TrainingJobStatus"]
-    if status == "Failed":
-        print(f"kennel: {description.get('FailureReason', 'no reason was left')}", file=sys.stderr)
-        return 1
-    for metric in description.get("FinalMetricDataList", []):
-        print(f"  {metric['MetricName']:<24} {metric['Value']:.4g}")
-    if status == "Stopped":
-        print(f"go on from its checkpoint: kennel train ... --resume {name}")
-        return 1
-    print(f"deploy it: kennel deploy {name}")
-    return 0
+    try:
+        command.run(command.DebugRequest(source=job_uri, runs=runs_folder(), rules_file=arguments.rules))
+    except KennelError as error:  # the training is what counts, and it has ended
+        print(f"kennel: the rules: {error}", file=sys.stderr)
+    print(f"the rules again, with other thresholds: kennel debug {job_uri}")

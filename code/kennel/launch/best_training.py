@@ -9,6 +9,7 @@ from typing import Any
 
 from kennel.errors import UserError
 from kennel.hyperparameters import Hyperparameters
+from kennel.launch.jobs import describe_training_job
 from kennel.launch.places import Place
 from kennel.launch.tuning import ENDED, bare_values, best_of, describe_tuning_job
 
@@ -30,7 +31,7 @@ def take_over(tuning_job: str, given: Mapping[str, str], place: Place) -> TakenO
     Raises UserError where there is no such tuning job, it still searches, or it found nothing.
     """
     best = _best(tuning_job, place)
-    training = place.sagemaker.describe_training_job(TrainingJobName=best["TrainingJobName"])
+    training = describe_training_job(best["TrainingJobName"], place)
     found = bare_values(training.get("HyperParameters", {}))
     changed = {_plain(name) for name in given}
     kept = {name: value for name, value in found.items() if _plain(name) not in changed}

@@ -1,11 +1,14 @@
 """What a job runs on: machines, their disks, their network; nothing of what it computes.
 
     resources = Resources("ml.g5.xlarge", instance_count=2, is_spot=True, max_run_s=3600)
+    resources = read_resources(arguments, "aws")        # of kennel.cli.options' add_machines, add_training_machines
     Estimator(**estimator_arguments(resources, profile), ...)
 
 Exercise it: pytest tests/unit/launch/test_resources.py
 """
 
+import argparse
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,8 +21,18 @@ _MOST_S: Final = 28 * 24 * 3600
 _MOST_WARM_S: Final = 3600
 _MOST_INSTANCES: Final = 100
 _MOST_VOLUME_GB: Final = 16384
-# Of a day, or twice the time to run: how long a spot job may wait for machines.
+# How long a spot job may wait for machines, where nobody says.
 _WAIT_S: Final = 24 * 3600
+INSTANCE: Final = "ml.g5.xlarge"
+# A day on AWS, where it is paid for; here a whole dogImages training on a slow CPU fits in, and none hangs for ever.
+MAX_RUN_S: Final = 24 * 3600
+MAX_RUN_HERE_S: Final = 5 * 24 * 3600
+# What each place but AWS has no meaning for; the rest of add_machines' options is for all.
+_AWS_ONLY: Final = (
+    *("instance", "volume", "max_cost", "dry_run", "spot", "max_wait", "keep_warm", "stream", "isolated", "rehearse"),
+)
+_DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
+_UNITS_S: Final = (24 * 3600, 3600, 60, 1)
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,7 @@ class Resources:
     instance_type: str
     instance_count: int = 1
     volume_gb: int = 30
-    max_run_s: int = 24 * 3600
+    max_run_s: int = MAX_RUN_S
     is_spot: bool = False
     max_wait_s: int | None = None
     keep_warm_s: int = 0
@@ -69,6 +82,48 @@ class Resources:
     def input_mode(self) -> str:
         """As a channel has it."""
         return "FastFile" if self.is_streamed else "File"
+
+
+def read_resources(arguments: argparse.Namespace, on: str, *, instance: str = INSTANCE) -> Resources:
+    """What add_machines' options ask for, and add_training_machines' where a verb has them.
+
+    on: aws, docker or local. instance: the type where none is asked for; elsewhere than on AWS the place has its own.
+    Raises UserError, also for what only AWS has.
+    """
+    given = {name: value for name, value in vars(arguments).items() if value not in (None, False)}
+    run_s = read_seconds(given["max_run"], "--max-run") if "max_run" in given else None
+    if on != "aws":
+        _refuse_of_aws(given, on)
+        return Resources(instance, int(given.get("instances", 1)), max_run_s=run_s or MAX_RUN_HERE_S)
+    return Resources(
+        given.get("instance", instance),
+        instance_count=given.get("instances", 1),
+        volume_gb=given.get("volume", Resources.volume_gb),
+        max_run_s=run_s if run_s is not None else MAX_RUN_S,
+        is_spot="spot" in given,
+        max_wait_s=read_seconds(given["max_wait"], "--max-wait") if "max_wait" in given else None,
+        keep_warm_s=given.get("keep_warm", 0),
+        is_streamed="stream" in given,
+        is_isolated="isolated" in given,
+    )
+
+
+def read_seconds(text: str, option: str) -> int:
+    """Seconds of `3600`, `45m`, `6h` or `1d12h`. option: whose value it is, for the UserError."""
+    found = _DURATION.fullmatch(text.strip())
+    if not text.strip() or found is None:
+        raise UserError(f"{option} '{text}' is no time. Expected seconds, or such as 45m, 6h or 1d12h.")
+    return sum(int(count) * unit_s for count, unit_s in zip(found.groups(), _UNITS_S, strict=True) if count)
+
+
+def _refuse_of_aws(given: dict[str, Any], on: str) -> None:
+    named = [f"--{each.replace('_', '-')}" for each in _AWS_ONLY if each in given]
+    if given.get("instances", 1) != 1 and on == "local":
+        raise UserError(f"--instances {given['instances']} needs --on aws or docker: this is one machine.")
+    if named:
+        raise UserError(
+            f"{', '.join(named)} needs --on aws: --on {on} runs on this machine, which is there and costs nothing."
+        )
 
 
 def estimator_arguments(resources: Resources, profile: Profile) -> dict[str, Any]:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from kennel.errors import UserError
 from kennel.hyperparameters import read_assignments
+from kennel.launch import aws_inputs, aws_jobs
 from kennel.launch.follow_tuning import Outcome, follow_tuning, objective_of
-from kennel.launch.places import open_place, runs_folder
+from kennel.launch.kinds import TUNING, attach_command, stop_command
+from kennel.launch.places import AWS, Place, runs_folder
+from kennel.launch.resources import Resources
 from kennel.launch.search_ranges import default_ranges_file, fit_batch_size, read_ranges_file, without
 from kennel.launch.tuning import Search, TuningJob, bare_values, best_of, create_tuning_job, plan_tuning
 
@@ -48,23 +51,44 @@ def fit_to_pictures(job: TuningJob, images: int, *, is_recommended: bool) -> Tun
     return dataclasses.replace(job, ranges=fitting)
 
 
-def run(job: TuningJob, *, on: str, image: str | None) -> Outcome:
-    """Starts the search, shows it until it has ended, and prints what it found."""
-    search = job.search
-    place = open_place(on, image=image)
-    create_tuning_job(job, place)
-    print(f"ranges of {job.ranges.source}:\n{job.ranges.table()}")
-    print(
-        f"tuning job {job.name}: {search.strategy}, {job.jobs} trainings, {search.max_parallel_jobs} side by side, "
-        f"{search.objective_type.lower()}s {search.objective}\n"
-        f"  files: {runs_folder() / job.name}\n  Ctrl-C stops it",
-        flush=True,
-    )
+def run_here(job: TuningJob, place: Place, resources: Resources) -> Outcome:
+    """Starts the search on this machine, and shows it until it has ended."""
+    create_tuning_job(job, place, resources)
+    _say_started(job, f"  files: {runs_folder() / job.name}\n  Ctrl-C stops it")
     return follow_tuning(job.name, place)
 
 
-def summary(outcome: Outcome, folder: Path) -> str:
-    """How the search ended, and its best hyperparameters, ready to paste. folder: of the pictures."""
+def run_on_aws(job: TuningJob, place: Place, wanted: aws_jobs.Wanted, *, is_recommended: bool) -> Outcome | None:
+    """The same there, after all checks; None for a dry run, whose requests are printed."""
+    place.need("role", "bucket")
+    if not wanted.is_dry and (found := aws_inputs.find_manifest(job.training.channels["data"], place)):
+        job = fit_to_pictures(job, aws_inputs.training_images(found), is_recommended=is_recommended)
+    at_once = job.search.max_parallel_jobs or 1
+    ready = aws_jobs.prepare(job.training, place, wanted, jobs=job.jobs, at_once=at_once)
+    job = dataclasses.replace(job, training=ready.job)
+    if not aws_jobs.create(ready, wanted, lambda there: create_tuning_job(job, there, wanted.resources)):
+        return None
+    _say_started(
+        job,
+        f"  models: {place.uri('jobs', '')}\n  checkpoints: {place.uri('jobs', job.name, 'checkpoints', '')}\n"
+        f"  watch it again: {attach_command(job.name, place)}\n"
+        f"  stop it: {stop_command(TUNING, job.name, place)}",
+    )
+    return follow_tuning(job.name, ready.place)
+
+
+def _say_started(job: TuningJob, rest: str) -> None:
+    search = job.search
+    print(f"ranges of {job.ranges.source}:\n{job.ranges.table()}")
+    print(
+        f"tuning job {job.name}: {search.strategy}, {job.jobs} trainings, {search.max_parallel_jobs} side by side, "
+        f"{search.objective_type.lower()}s {search.objective}\n{rest}",
+        flush=True,
+    )
+
+
+def summary(outcome: Outcome, data: Path | str, on: str = "local") -> str:
+    """How the search ended, and its best hyperparameters, ready to paste. data: the pictures. on: where it was."""
     description = outcome.description
     name, counts = description["HyperParameterTuningJobName"], description.get("TrainingJobStatusCounters", {})
     ended = ", ".join(
@@ -89,7 +113,8 @@ def summary(outcome: Outcome, folder: Path) -> str:
     found = f"best: {best['TrainingJobName']}" + ("" if parent == name else f" (of {parent})")
     lines.append(found + ("" if value is None else f"  {outcome.metric}={value:.6g}"))
     lines.append(f"  {' '.join(words)}")
-    lines.append(f"train with them: scripts/train.sh --data {shlex.quote(str(folder))} --best-of {name}")
+    there = " --on aws" if on == AWS else ""
+    lines.append(f"train with them: scripts/train.sh{there} --data {shlex.quote(str(data))} --best-of {name}")
     return "\n".join(lines)
 
 

@@ -15,12 +15,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from kennel.errors import UserError
 from kennel.hyperparameters import RESERVED, Hyperparameters, unquoted
-from kennel.launch.jobs import TrainingJob, legal_name, make_estimator, make_inputs, plan_training, refusals_in_words
+from kennel.launch.creation import created_once
+from kennel.launch.jobs import (
+    TrainingJob,
+    at_place,
+    data_name,
+    legal_name,
+    make_estimator,
+    make_inputs,
+    not_there,
+    plan_training,
+    refusals,
+)
 from kennel.launch.places import Place
+from kennel.launch.resources import Resources
 from kennel.launch.search_ranges import CATEGORICAL, CONTINUOUS, SearchRanges, refuse_settled
 from kennel.metrics import metric_definitions
 
@@ -70,27 +82,30 @@ class TuningJob:
 
 
 def plan_tuning(
-    folder: Path, *, name: str | None, hyperparameters: Mapping[str, str], ranges: SearchRanges, search: Search
+    data: Path | str, *, name: str | None, hyperparameters: Mapping[str, str], ranges: SearchRanges, search: Search
 ) -> TuningJob:
-    """A search on a local folder, checked as far as it can be without starting anything. Raises UserError."""
+    """A search on a folder, or an s3:// address, checked as far as it can be without starting anything: UserError."""
     refuse_settled(ranges, hyperparameters)
     _check_search(ranges, search)
     settled = dict(hyperparameters)
     if search.strategy == "Hyperband" and "epochs" not in settled:
         settled["epochs"] = str(Hyperparameters.epochs)  # its measure of a training's cost
-    training = plan_training(folder, name=_name(name, folder), hyperparameters=settled)
+    training = plan_training(data, name=_name(name, data), hyperparameters=settled)
     return TuningJob(training, ranges, _with_limits(search, ranges))
 
 
-def create_tuning_job(job: TuningJob, place: Place) -> None:
-    """Starts the search and returns; UserError with the API's own words when it is refused."""
+def create_tuning_job(job: TuningJob, place: Place, resources: Resources | None = None) -> None:
+    """Starts the search and returns; UserError with the API's own words when it is refused.
+
+    resources: what each training runs on; without, what the place has.
+    """
     from sagemaker.tuner import HyperparameterTuner, WarmStartConfig, WarmStartTypes
 
-    search, parent = job.search, None
+    search, parent, resources = job.search, None, at_place(resources, place)
     if search.warm_start:
         parent = WarmStartConfig(WarmStartTypes.IDENTICAL_DATA_AND_ALGORITHM, parents={search.warm_start})
     tuner = HyperparameterTuner(
-        estimator=make_estimator(job.training, place),
+        estimator=make_estimator(job.training, place, resources),
         objective_metric_name=search.objective,
         objective_type=search.objective_type,
         metric_definitions=metric_definitions(),
@@ -102,16 +117,16 @@ def create_tuning_job(job: TuningJob, place: Place) -> None:
         warm_start_config=parent,
         random_seed=search.seed,
     )
-    with refusals_in_words():
-        tuner.fit(make_inputs(job.training.channels), job_name=job.name, wait=False)
+    with refusals(place), created_once(place, "CreateHyperParameterTuningJob", job.name):
+        tuner.fit(make_inputs(job.training.channels, resources), job_name=job.name, wait=False)
 
 
 def describe_tuning_job(name: str, place: Place) -> Json:
     """DescribeHyperParameterTuningJob's answer; UserError naming the way to see what there is."""
     try:
         return dict(place.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name))
-    except ClientError as error:
-        raise UserError(f"There is no tuning job '{name}'. See what there is with: kennel list") from error
+    except (ClientError, BotoCoreError) as error:
+        raise not_there(error, "tuning job", name) from error
 
 
 def list_trials(name: str, place: Place) -> list[Json]:
@@ -138,9 +153,9 @@ def trial_label(name: str) -> str:
     return match.group(1) if match else name
 
 
-def _name(name: str | None, folder: Path) -> str:
+def _name(name: str | None, data: Path | str) -> str:
     if name is None:
-        base = legal_name(folder.resolve().name)[:13].strip("-") or "kennel"
+        base = legal_name(data_name(data))[:13].strip("-") or "kennel"
         return f"{base}-{time.strftime('%y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     shorter = legal_name(name)[:MAX_NAME].strip("-")
     if name != shorter:

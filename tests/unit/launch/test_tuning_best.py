@@ -17,7 +17,9 @@ class Api:
 
     def describe_hyper_parameter_tuning_job(self, HyperParameterTuningJobName: str) -> Json:  # noqa: N803
         if self._description is None:
-            raise ClientError({"Error": {"Message": "not found"}}, "DescribeHyperParameterTuningJob")
+            raise ClientError(
+                {"Error": {"Code": "ResourceNotFound", "Message": "not found"}}, "DescribeHyperParameterTuningJob"
+            )
         return self._description
 
     def describe_training_job(self, TrainingJobName: str) -> Json:  # noqa: N803
