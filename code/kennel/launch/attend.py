@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kennel.aws.words import explained, passing_cause
+from kennel.aws.words import CredentialsError, explained, passing_cause
 from kennel.errors import KennelError
 from kennel.launch.kinds import Kind, attach_command, stop_command
 from kennel.launch.places import Place
@@ -195,8 +195,17 @@ def _stop(subject: Subject) -> None:
     """Asks it to stop. Where that is refused it has most often ended meanwhile: what follows says how."""
     try:
         subject.kind.send_stop(subject.name, subject.place)
-    except (ClientError, BotoCoreError) as error:
-        subject.say(f"{subject.name}: {explained(error)}")
+    except ClientError as error:
+        if passing_cause(error) or isinstance(explained(error), CredentialsError):
+            _say_not_stopped(error, subject)
+        else:
+            subject.say(f"{subject.name}: {error.response.get('Error', {}).get('Message', error)}")
+    except BotoCoreError as error:
+        _say_not_stopped(error, subject)
+
+
+def _say_not_stopped(error: ClientError | BotoCoreError, subject: Subject) -> None:
+    subject.say(f"{subject.name} was not stopped: {passing_cause(error) or explained(error)} Say it again.")
 
 
 @contextmanager

@@ -7,22 +7,22 @@ outcome.description["HyperParameterTuningJobStatus"], best_of(outcome.descriptio
 import dataclasses
 import datetime
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from botocore.exceptions import ClientError
-
+from kennel.launch.attend import attend, manner_of
+from kennel.launch.kinds import TUNING
 from kennel.launch.places import Place
-from kennel.launch.tuning import ENDED, bare_values, describe_tuning_job, list_trials, trial_label
+from kennel.launch.spending import spending_of
+from kennel.launch.tuning import ENDED, bare_values, list_trials, trial_label
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 Json = dict[str, Any]
-_POLL_S: Final = 1.0
 _PAGE: Final = 100  # trainings in an answer: long searches are asked for less often
 _REASON_CHARACTERS: Final = 220
 _ROWS_KEPT: Final = 40  # of a long search, in the table that stays
@@ -34,12 +34,13 @@ _STYLES: Final = {"Failed": "red", "Stopped": "yellow", "Stopping": "yellow", "I
 class Outcome:
     """A search as the API tells it: DescribeHyperParameterTuningJob's answer, and the summaries of its trainings.
 
-    so_far: by name, the objective's last value of trainings that go on, where it was asked for.
+    so_far: by name, the objective's last value of trainings that go on, where it was asked for. cost: in words.
     """
 
     description: Json
     trials: list[Json]
     so_far: Mapping[str, float] = field(default_factory=dict)
+    cost: str = ""
 
     @property
     def status(self) -> str:
@@ -74,21 +75,31 @@ class Screen(Protocol):
 
     def show(self, outcome: Outcome) -> None: ...
 
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        ...
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Somebody is asked something meanwhile."""
+        ...
+
     def close(self, outcome: Outcome | None) -> None: ...
 
 
 def follow_tuning(name: str, place: Place, screen: Screen | None = None) -> Outcome:
     """Shows the search until it has ended.
 
-    Ctrl-C stops it: its running trainings end, and what was found is kept. A second one leaves without waiting.
+    On this machine Ctrl-C stops it: its running trainings end, and what was found is kept. A second one leaves without
+    waiting. On AWS it asks: see kennel.launch.watch.
     """
     screen = screen or make_screen()
-    outcome = None
+    search = _Search(name, place, screen)
     try:
-        outcome = _follow_or_stop(name, place, screen)
+        attend(search, manner_of(place))
     finally:
-        screen.close(outcome)
-    return outcome
+        screen.close(search.outcome)
+    assert search.outcome is not None  # noqa: S101  attend returns when it has ended
+    return search.outcome
 
 
 def make_screen() -> Screen:
@@ -96,29 +107,39 @@ def make_screen() -> Screen:
     return LiveTable() if sys.stdout.isatty() else Lines()
 
 
-def _follow_or_stop(name: str, place: Place, screen: Screen) -> Outcome:
-    try:
-        return _follow(name, place, screen)
-    except KeyboardInterrupt:
-        print(f"\nstopping {name} (again Ctrl-C does not wait for it)", file=sys.stderr, flush=True)
-        try:
-            place.sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
-        except ClientError as error:  # it has ended meanwhile: what follows says how
-            print(f"{name}: {error.response.get('Error', {}).get('Message', error)}", file=sys.stderr, flush=True)
-        return _follow(name, place, screen)
+class _Search:
+    """A tuning job, on a screen."""
 
+    kind = TUNING
 
-def _follow(name: str, place: Place, screen: Screen) -> Outcome:
-    while True:
+    def __init__(self, name: str, place: Place, screen: Screen) -> None:
+        self.name = name
+        self.place = place
+        self.outcome: Outcome | None = None
+        self._screen = screen
+        self._spending = spending_of(place)
+
+    @property
+    def weight(self) -> float:
+        return 2.0 + len(self.outcome.trials if self.outcome else ()) // _PAGE
+
+    def look(self) -> bool:
         # In this order: the trainings of a search that has ended are all there.
-        description = describe_tuning_job(name, place)
-        outcome = Outcome(description, list_trials(name, place))
-        if screen.is_live:
-            outcome = dataclasses.replace(outcome, so_far=_so_far(outcome, place))
-        screen.show(outcome)
-        if outcome.status in ENDED:
-            return outcome
-        time.sleep(_POLL_S * (1 + len(outcome.trials) // _PAGE))
+        description = TUNING.describe(self.name, self.place)
+        outcome = Outcome(description, list_trials(self.name, self.place))
+        if self._screen.is_live:
+            outcome = dataclasses.replace(outcome, so_far=_so_far(outcome, self.place))
+        if self._spending:
+            outcome = dataclasses.replace(outcome, cost=str(self._spending.of_trials(description, outcome.trials)))
+        self.outcome = outcome
+        self._screen.show(outcome)
+        return outcome.status in TUNING.ended
+
+    def say(self, line: str) -> None:
+        self._screen.say(line)
+
+    def paused(self) -> AbstractContextManager[None]:
+        return self._screen.paused()
 
 
 def _so_far(outcome: Outcome, place: Place) -> dict[str, float]:
@@ -144,6 +165,12 @@ class Lines:
     def show(self, outcome: Outcome) -> None:
         for trial in _newly_ended(outcome, self._said):
             print(trial_line(trial, outcome), flush=True)
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+
+    def paused(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def close(self, outcome: Outcome | None) -> None:
         """Nothing is left to say."""
@@ -204,6 +231,19 @@ class LiveTable:
         rows = max(3, self._console.height - _FRAME_ROWS)
         self._live.update(Group(trial_table(outcome, rows=rows), _bar(outcome)), refresh=True)
 
+    def say(self, line: str) -> None:
+        from rich.text import Text
+
+        self._live.console.print(Text(line), soft_wrap=True)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start(refresh=True)
+
     def close(self, outcome: Outcome | None) -> None:
         self._live.stop()
         if outcome and outcome.trials:
@@ -247,7 +287,7 @@ def _bar(outcome: Outcome) -> "Table":
 
     done = sum(trial["TrainingJobStatus"] in ENDED for trial in outcome.trials)
     grid = Table.grid(padding=(1, 2, 0, 0))
-    words = f"{done} of {outcome.jobs} trainings  {outcome.status}"
+    words = "  ".join(each for each in (f"{done} of {outcome.jobs} trainings", outcome.status, outcome.cost) if each)
     grid.add_row(ProgressBar(total=outcome.jobs, completed=done, width=40), words)
     return grid
 

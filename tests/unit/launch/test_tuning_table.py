@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from rich.console import Console
 
-from kennel.launch import follow_tuning, tune_command
+from kennel.launch import attend, follow_tuning, tune_command
 from kennel.launch.follow_tuning import Lines, LiveTable, Outcome, trial_table
 from kennel.launch.places import Place
 from made_search import NAME, Json, made_description, made_summary, made_trial, made_trials
@@ -51,7 +51,7 @@ def place_of(api: Api) -> Place:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow_tuning, "_POLL_S", 0)
+    monkeypatch.setattr(attend, "_HERE", attend.Manner(poll_s=0))
 
 
 def step(trials: list[Json], status: str = "InProgress") -> tuple[Json, list[Json]]:
@@ -151,7 +151,7 @@ def test_a_search_that_ended_before_it_was_stopped_is_told_as_it_ended(
     monkeypatch.setattr(Api, "stop_hyper_parameter_tuning_job", refuse)
     api = Api([step([made_trial(1)], "Completed")], interrupt)
     assert follow_tuning.follow_tuning(NAME, place_of(api), Lines()).status == "Completed"
-    assert "It is Completed" in capsys.readouterr().err
+    assert f"{NAME}: It is Completed" in capsys.readouterr().out
 
 
 def test_the_end_says_the_best_ready_to_paste() -> None:
