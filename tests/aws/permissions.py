@@ -72,6 +72,7 @@ _TABLE: Mapping[str, tuple[tuple[str, str], ...]] = {
     "s3 ListObjects": (("s3:ListBucket", _BUCKET),),
     "s3 ListObjectsV2": (("s3:ListBucket", _BUCKET),),
     "s3 ListMultipartUploads": (("s3:ListBucketMultipartUploads", _BUCKET),),
+    "s3 ListObjectVersions": (("s3:ListBucketVersions", _BUCKET),),
     "s3 HeadObject": (("s3:GetObject", _OBJECT),),
     "s3 GetObject": (("s3:GetObject", _OBJECT),),
     "s3 GetObjectAttributes": (("s3:GetObject", _OBJECT), ("s3:GetObjectAttributes", _OBJECT)),
@@ -83,7 +84,11 @@ _TABLE: Mapping[str, tuple[tuple[str, str], ...]] = {
     "s3 ListParts": (("s3:ListMultipartUploadParts", _OBJECT),),
     "s3 CopyObject": (("s3:PutObject", _OBJECT),),
     "s3 DeleteObject": (("s3:DeleteObject", _OBJECT),),
-    "s3 DeleteObjects": (("s3:DeleteObject", "arn:aws:s3:::{Bucket}/{Delete.Objects.*.Key}"),),
+    # Deleting a version, `null` included, is an action of its own; who deletes objects here deletes their versions too.
+    "s3 DeleteObjects": (
+        ("s3:DeleteObject", "arn:aws:s3:::{Bucket}/{Delete.Objects.*.Key}"),
+        ("s3:DeleteObjectVersion", "arn:aws:s3:::{Bucket}/{Delete.Objects.*.Key}"),
+    ),
     # Works for everybody, even against a Deny (botocore's text of the operation).
     "sts GetCallerIdentity": (),
     "iam GetRole": (("iam:GetRole", _ROLE),),
@@ -150,6 +155,7 @@ _TABLE: Mapping[str, tuple[tuple[str, str], ...]] = {
     "pricing GetAttributeValues": (("pricing:GetAttributeValues", "*"),),
     "service-quotas ListServiceQuotas": (("servicequotas:ListServiceQuotas", "*"),),
     "service-quotas ListAWSDefaultServiceQuotas": (("servicequotas:ListAWSDefaultServiceQuotas", "*"),),
+    "service-quotas GetAWSDefaultServiceQuota": (("servicequotas:GetAWSDefaultServiceQuota", "*"),),
     "service-quotas GetServiceQuota": (
         ("servicequotas:GetServiceQuota", "arn:aws:servicequotas:{region}:{account}:{ServiceCode}/{QuotaCode}"),
     ),

@@ -88,3 +88,16 @@ def test_unknown_groups_and_streams_are_refused_as_cloudwatch_does(client: Clien
         client.logs.get_log_events(logGroupName=GROUP, logStreamName="none/algo-1-1")
     groups = client.logs.describe_log_groups(logGroupNamePrefix="/aws/sagemaker/")["logGroups"]
     assert [group["logGroupName"] for group in groups] == [GROUP]
+
+
+def test_a_deleted_stream_is_gone_and_its_job_is_not(client: Client) -> None:
+    client.train("forgotten")
+    client.finished_job("forgotten")
+    [found] = client.logs.describe_log_streams(logGroupName=GROUP, logStreamNamePrefix="forgotten/")["logStreams"]
+    client.logs.delete_log_stream(logGroupName=GROUP, logStreamName=found["logStreamName"])
+    assert client.logs.describe_log_streams(logGroupName=GROUP, logStreamNamePrefix="forgotten/")["logStreams"] == []
+    assert client.job("forgotten")["TrainingJobStatus"] == "Completed"
+    with pytest.raises(ClientError, match="ResourceNotFoundException.*log stream does not exist"):
+        client.logs.delete_log_stream(logGroupName=GROUP, logStreamName=found["logStreamName"])
+    with pytest.raises(ClientError, match="ResourceNotFoundException.*log group does not exist"):
+        client.logs.delete_log_group(logGroupName="/aws/sagemaker/Endpoints/none")

@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 from kennel.aws.tags import MAKER, NAME, Tagged, find_tagged
 from kennel.aws.words import CredentialsError, explained
 from kennel.launch import companions
+from kennel.launch.kinds import is_missing
 from kennel.launch.places import Place
 from kennel.launch.things import (
     CONFIG,
@@ -36,8 +37,6 @@ from kennel.launch.things import (
 # For so long the tagging API may not know a thing yet; it is minutes, and a day is safe.
 _NEW: Final = datetime.timedelta(days=1)
 _AT_ONCE: Final = 8
-_GONE_CODES: Final = ("ResourceNotFound", "ResourceNotFoundException", "ObjectNotFoundException")
-_GONE_WORDS: Final = ("could not find", "not found", "does not exist", "can't find")
 # Of an account, made once by hand: kept, and not shown.
 _KEPT: Final = ("s3:bucket", "ecr:repository", "iam:role", "iam:policy")
 
@@ -111,11 +110,8 @@ class Looking:
 
 
 def is_gone(error: ClientError) -> bool:
-    """Whether AWS says that what was asked about is not there: SageMaker has a ValidationException for it."""
-    code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
-    return code in _GONE_CODES or (
-        code == "ValidationException" and any(word in message.lower() for word in _GONE_WORDS)
-    )
+    """Whether AWS says that what was asked about is not there; scaling has a code of its own for it."""
+    return is_missing(error) or error.response["Error"].get("Code") == "ObjectNotFoundException"
 
 
 def find(place: Place) -> Inventory:

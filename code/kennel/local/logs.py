@@ -1,4 +1,4 @@
-"""CloudWatch Logs' reading calls, answered from the logs of jobs and endpoints on disk.
+"""CloudWatch Logs' calls that read and delete, answered from the logs of jobs and endpoints on disk.
 
 /aws/sagemaker/TrainingJobs        streams <job>/algo-1-<when it was created>
 /aws/sagemaker/Endpoints/<name>    streams <variant>/local-<number of its server>
@@ -36,7 +36,7 @@ class Stream:
 
 
 class Logs:
-    """The log groups of a runs folder. Read-only: CloudWatch's writing calls are not answered."""
+    """The log groups of a runs folder. Who writes is the job or endpoint itself: CloudWatch's writing is not answered."""
 
     def __init__(self, layout: Layout, jobs: Store, transforms: Store, *, endpoints: Store) -> None:
         self._layout = layout
@@ -51,6 +51,8 @@ class Logs:
             "DescribeLogStreams": self.describe_streams,
             "GetLogEvents": self.get_events,
             "FilterLogEvents": self.filter_events,
+            "DeleteLogStream": self.delete_stream,
+            "DeleteLogGroup": self.delete_group,
         }
 
     def describe_groups(self, request: Json) -> Json:
@@ -107,6 +109,17 @@ class Logs:
         found.sort(key=lambda each: each["timestamp"])
         searched = [{"logStreamName": each.name, "searchedCompletely": True} for each in streams]
         return {**_page(request, found, key="events", limit=_PAGE), "searchedLogStreams": searched}
+
+    def delete_stream(self, request: Json) -> Json:
+        """Removes the file; what is still written goes nowhere."""
+        self._stream(_group(request), request["logStreamName"]).log.unlink(missing_ok=True)
+        return {}
+
+    def delete_group(self, request: Json) -> Json:
+        """Removes all its streams. A group is there as long as what writes into it."""
+        for stream in self._streams(_group(request)):
+            stream.log.unlink(missing_ok=True)
+        return {}
 
     def _streams(self, group: str) -> list[Stream]:
         """The streams of a group. Raises ApiError for a group that is not there."""
