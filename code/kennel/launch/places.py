@@ -33,8 +33,12 @@ LOCAL_ROLE: Final = "arn:aws:iam::000000000000:role/kennel-local"
 LOCAL_INSTANCE: Final = "ml.m5.large"
 LOCAL_GPU_INSTANCE: Final = "ml.g5.xlarge"
 _SDK_SETTINGS: Final = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
-# What SageMaker's API takes in a busy minute; the SDK's own calls come through the same variables.
-_RETRIES: Final = {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "8"}
+# What SageMaker's API takes in a busy minute, for the SDK's own calls too; and no word on its next version.
+_FOR_CLIENTS: Final = {
+    "AWS_RETRY_MODE": "standard",
+    "AWS_MAX_ATTEMPTS": "8",
+    "SAGEMAKER_SUPPRESS_V2_WARNING": "1",
+}
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ def _open_here(name: str, image: str | None) -> Place:
 
 def _open_aws(image: str | None, profile: Profile, *, is_dry: bool) -> Place:
     """Images by tag, in the account's own registry; kennel.launch.preflight looks them up there."""
-    for key, value in _RETRIES.items():
+    for key, value in _FOR_CLIENTS.items():
         os.environ.setdefault(key, value)
     with in_words():
         place = Place(AWS, profile.role or "", "", "", "ml.g5.xlarge", (), profile)
