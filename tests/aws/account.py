@@ -129,8 +129,12 @@ class Account:
     @contextmanager
     def expects_denied(self) -> Iterator[list[str]]:
         """At least one request meanwhile is not allowed by the policy; they are in the list."""
-        with _expected(self.gatekeeper.denied, "no request was denied") as found:
-            yield found
+        self.gatekeeper.is_denial_expected = True
+        try:
+            with _expected(self.gatekeeper.denied, "no request was denied") as found:
+                yield found
+        finally:
+            self.gatekeeper.is_denial_expected = False
 
     def tag_of(self, arn: str) -> str | None:
         """The value of Kennel's tag on a resource of SageMaker or on an alarm."""

@@ -1,6 +1,7 @@
 """A real local SageMaker on loopback with stand-in programs, for tests that need no torch.
 
-Fixtures do nothing unless a test names them: tests with the real programs live in this folder too.
+Fixtures do nothing unless a test names them: tests with the real programs live in this folder too. But what all tests
+ask of the account is written down, for test_policies, which runs last.
 """
 
 import sys
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from batch_service import Batch, started
+from gatekeeper import RECORD
 
 from kennel.local import daemon
 from local_service import Client, left_of
 from sdk_scripts import own_service
 
 HERE = Path(__file__).parent
+LAST = "test_policies.py"
 # Short enough for tests, long enough for a machine that is busy with others.
 IMPATIENT = {
     "KENNEL_TRAIN_COMMAND": f"{sys.executable} -S {HERE / 'stand_in_train.py'}",
@@ -30,6 +33,21 @@ IMPATIENT = {
     "KENNEL_LOCAL_RULES_SETTLE_S": "2",
     "KENNEL_LOCAL_RULES_GRACE_S": "2",
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the account writes what it is asked."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = tmp_path_factory.mktemp("record") / "requests.jsonl"
+        patch.setenv(RECORD, str(path))
+        yield path
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What looks at the requests of all others comes after them."""
+    items.sort(key=lambda item: item.path.name == LAST)
 
 
 @contextmanager

@@ -8,13 +8,13 @@ KENNEL_TESTS_RECORD names, a line of JSON each (test_policies reads it).
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from asked import Asked, UnknownRequest
 from permissions import Need, UnknownNeed, needs_of
-from policies import Policy
+from policies import Policy, Statement
 from werkzeug.wrappers import Response
 
 from kennel.aws.policies import filled
@@ -43,6 +43,7 @@ class Gatekeeper:
     profile: Profile | None = None
     bad: list[str] = field(default_factory=list)
     denied: list[str] = field(default_factory=list)
+    is_denial_expected: bool = False
 
     def refusal(self, asked: Asked, region: str) -> Response | None:
         """What AWS answers where it refuses for want of permission."""
@@ -52,10 +53,11 @@ class Gatekeeper:
         except UnknownNeed as error:
             self.denied.append(str(error))
             return self._answer(asked, str(error))
-        document = self._document(region)
-        missing = [each for each in needs if document is not None and not self._allowed(document, each)]
-        _record(asked, needs, missing, self.policy)
-        if not missing:
+        document, profile = self._document(region)
+        found = [self._allowing(document, each) for each in needs]
+        missing = [need for need, statement in zip(needs, found, strict=True) if statement is None]
+        self._record(asked, needs, found, profile)
+        if document is None or not missing:
             return None
         who, first = WHO.format(account=self.account), missing[0]
         said = f"User: {who} is not authorized to perform: {first.action} on resource: {first.resource}"
@@ -66,24 +68,47 @@ class Gatekeeper:
         """Writes down a request that no model describes."""
         self.bad.append(str(error))
 
-    def _document(self, region: str) -> Policy | None:
-        if self.policy is None:
-            return None
-        lenient = Profile(
+    def _document(self, region: str) -> tuple[Policy | None, Profile]:
+        profile = self.profile or Profile(
             role=os.environ.get("KENNEL_ROLE") or f"arn:aws:iam::{self.account}:role/*",
             scheduler_role=os.environ.get("KENNEL_SCHEDULER_ROLE") or f"arn:aws:iam::{self.account}:role/*",
             region=region,
             bucket=os.environ.get("KENNEL_BUCKET") or "*",
             prefix=os.environ.get("KENNEL_PREFIX") or "kennel",
         )
-        return Policy(filled(self.policy, self.profile or lenient, self.account, region=region))
+        if self.policy is None:
+            return None, profile
+        return Policy(filled(self.policy, profile, self.account, region=region)), profile
 
-    def _allowed(self, policy: Policy, need: Need) -> bool:
-        context = {**need.context, "aws:PrincipalAccount": self.account}
-        if policy.allowing(need.action, need.resource, context):
-            return True
+    def _allowing(self, policy: Policy | None, need: Need) -> Statement | None:
+        if policy is None:
+            return None
+        found = policy.allowing(need.action, need.resource, need.context)
+        if found is not None:
+            return found
         tag = self.tag_of(need.resource)
-        return tag is not None and policy.allowing(need.action, need.resource, {**context, _TAG_KEY: tag}) is not None
+        return policy.allowing(need.action, need.resource, {**need.context, _TAG_KEY: tag}) if tag else None
+
+    def _record(self, asked: Asked, needs: Sequence[Need], found: Sequence[Statement | None], profile: Profile) -> None:
+        path = os.environ.get(RECORD)
+        if not path:
+            return
+        line = {
+            "service": asked.service,
+            "operation": asked.operation,
+            "parameters": _short(asked.parameters),
+            "needs": [[each.action, each.resource] for each in needs],
+            "statements": [each.sid if each else None for each in found],
+            "policy": self.policy,
+            "is_denial_expected": self.is_denial_expected,
+            "bucket": profile.bucket,
+            "prefix": profile.prefix,
+        }
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, f"{json.dumps(line)}\n".encode())  # at once: lines of several processes do not mix
+        finally:
+            os.close(descriptor)
 
     @staticmethod
     def _answer(asked: Asked, message: str) -> Response:
@@ -106,26 +131,6 @@ def violations(asked: Asked) -> list[str]:
     except ApiError as error:
         return [f"{name}: {error.message}"]
     return []
-
-
-def _record(asked: Asked, needs: Iterable[Need], missing: Iterable[Need], policy: str | None) -> None:
-    path = os.environ.get(RECORD)
-    if not path:
-        return
-    line = {
-        "service": asked.service,
-        "operation": asked.operation,
-        "parameters": _short(asked.parameters),
-        "needs": [[each.action, each.resource] for each in needs],
-        "missing": [[each.action, each.resource] for each in missing],
-        "policy": policy,
-    }
-    text = json.dumps(line) + "\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(descriptor, text.encode())  # at once, so that lines of several processes do not mix
-    finally:
-        os.close(descriptor)
 
 
 def _short(value: Any) -> Any:  # noqa: ANN401  JSON in, JSON out

@@ -84,11 +84,6 @@ _TABLE: Mapping[str, tuple[tuple[str, str], ...]] = {
     "s3 ListParts": (("s3:ListMultipartUploadParts", _OBJECT),),
     "s3 CopyObject": (("s3:PutObject", _OBJECT),),
     "s3 DeleteObject": (("s3:DeleteObject", _OBJECT),),
-    # Deleting a version, `null` included, is an action of its own; who deletes objects here deletes their versions too.
-    "s3 DeleteObjects": (
-        ("s3:DeleteObject", "arn:aws:s3:::{Bucket}/{Delete.Objects.*.Key}"),
-        ("s3:DeleteObjectVersion", "arn:aws:s3:::{Bucket}/{Delete.Objects.*.Key}"),
-    ),
     # Works for everybody, even against a Deny (botocore's text of the operation).
     "sts GetCallerIdentity": (),
     "iam GetRole": (("iam:GetRole", _ROLE),),
@@ -185,6 +180,8 @@ def needs_of(asked: Asked, *, region: str, account: str) -> list[Need]:
         endpoint = f"arn:aws:sagemaker:{region}:{account}:endpoint/{asked.parameters['EndpointName']}"
         return [Need(f"sagemaker:{asked.operation}", endpoint)]
     name = f"{asked.service} {asked.operation}"
+    if name == "s3 DeleteObjects":
+        return list(_deletions(asked.parameters))
     if name not in _TABLE:
         raise UnknownNeed(
             f"{name} is in no table of tests/aws/permissions.py: look up its actions and resources, and add it"
@@ -197,6 +194,13 @@ def needs_of(asked: Asked, *, region: str, account: str) -> list[Need]:
     rules = [*_TABLE[name], *([_TAGGING[name]] if name in _TAGGING and _tags(asked.parameters) else [])]
     needs = [Need(action, each, context) for action, text in rules for each in _filled(text, given)]
     return [*needs, *_passed(asked)]
+
+
+def _deletions(given: Mapping[str, Any]) -> Iterator[Need]:
+    """Deleting a version, `null` included, is an action of its own."""
+    for each in given["Delete"]["Objects"]:
+        action = "s3:DeleteObjectVersion" if each.get("VersionId") else "s3:DeleteObject"
+        yield Need(action, f"arn:aws:s3:::{given['Bucket']}/{each['Key']}")
 
 
 def _sagemaker(asked: Asked, start: str) -> Iterator[Need]:

@@ -97,6 +97,20 @@ def test_java_classes_in_patterns_are_understood() -> None:
     assert "tags.1.member.key" in refused("CreateModel", {**model(), "Tags": [{"Key": "a;b", "Value": ""}]}).message
 
 
+@pytest.mark.parametrize(
+    ("pattern", "fits", "does_not"),
+    [
+        (r"\p{Print}+", "kennel-dogs {1}", "a\nb"),
+        (r"[\u0020-\uD7FF\uE000-\uFFFD\uD800\uDC00-\uDBFF\uDFFF\t]*", "endpoint/\U0001f415", "a\rb"),
+        (r"\A\S[\p{Print}]*\z", "a b", " a"),
+        (r"[\w-_]*", "a-b_c", "a.b"),
+        (r"[^\]]*", "a[", "a]"),
+    ],
+)
+def test_patterns_of_other_services_are_understood(pattern: str, fits: str, does_not: str) -> None:
+    assert compile_pattern(pattern).fullmatch(fits) and not compile_pattern(pattern).fullmatch(does_not)
+
+
 def test_every_pattern_of_every_answered_operation_compiles(tmp_path: Path) -> None:
     answered = Service(Layout(tmp_path), Settings(), "http://127.0.0.1:1").operations
     seen: set[str] = set()
