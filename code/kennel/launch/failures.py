@@ -6,6 +6,7 @@ Exercise it: pytest tests/unit/launch/test_failures.py
 """
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -16,18 +17,20 @@ from kennel.launch.log_lines import last_lines
 from kennel.launch.places import Place
 
 Json = dict[str, Any]
-LAST_LINES: Final = 20
+_LAST_LINES: Final = 20
 _NO_REASON: Final = "no reason was left"
 _SHOWN_NAMES: Final = 3
 _NUMBERS: Final = re.compile(r"\d+(\.\d+)?([eE][-+]?\d+)?")
 
 
 def failure_lines(kind: Kind, description: Json, place: Place) -> list[str]:
-    """The reason, the end of the log and the remedy, of a job or an endpoint. Raises ClientError."""
+    """The end of the log and the remedy, of what did not end well; the reason itself is in its description."""
+    if kind.status(description) not in ("Failed", "UpdateRollbackFailed"):
+        return _remedy_lines(str(description.get("SecondaryStatus", "")), ())
     name = str(description[f"{kind.member}Name"])
     reason = str(description.get("FailureReason") or _NO_REASON)
-    log = last_lines(kind, name, place, count=LAST_LINES, since_ms=since_ms(kind, description))
-    return [reason, *_log_lines(log, kind), *_remedy_lines(reason, log)]
+    log = last_lines(kind, name, place, count=_LAST_LINES, since_ms=since_ms(kind, description))
+    return [*_log_lines(log, kind), *_remedy_lines(reason, log)]
 
 
 def trial_failure_lines(trials: Iterable[Json], place: Place) -> list[str]:
@@ -42,9 +45,15 @@ def trial_failure_lines(trials: Iterable[Json], place: Place) -> list[str]:
         lines.append(f"{len(names)} failed ({shown}): {reason}")
     if groups:
         reason, names = groups[0]
-        log = last_lines(TRAINING, names[0], place, count=LAST_LINES)
+        log = last_lines(TRAINING, names[0], place, count=_LAST_LINES)
         lines += [*_log_lines(log, TRAINING, of=names[0]), *_remedy_lines(reason, log)]
     return lines
+
+
+def print_failure(lines: Sequence[str]) -> None:
+    """For whoever reads along; nothing for what ended well."""
+    if lines:
+        print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def grouped(trials: Iterable[Json]) -> list[tuple[str, list[str]]]:

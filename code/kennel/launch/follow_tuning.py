@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kennel.launch.attend import attend, manner_of
+from kennel.launch.failures import print_failure, trial_failure_lines
 from kennel.launch.kinds import TUNING
 from kennel.launch.places import Place
 from kennel.launch.spending import spending_of
@@ -99,6 +100,9 @@ def follow_tuning(name: str, place: Place, screen: Screen | None = None) -> Outc
     finally:
         screen.close(search.outcome)
     assert search.outcome is not None  # noqa: S101  attend returns when it has ended
+    if place.is_aws:
+        print(f"cost: {search.outcome.cost}")
+        print_failure(trial_failure_lines(search.outcome.trials, place))
     return search.outcome
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from kennel.aws.words import explained, passing_cause
+from kennel.aws.words import explained
 from kennel.launch.kinds import Kind, is_missing
 from kennel.launch.places import Place
 
@@ -88,14 +88,11 @@ class LogLines:
 
 
 def last_lines(kind: Kind, name: str, place: Place, *, count: int, since_ms: int | None = None) -> list[str]:
-    """The end of a log; one line that says why, where it cannot be read. Raises ClientError for expired credentials."""
+    """The end of a log; one line that says why, where it cannot be read: it is told of something that has ended."""
     try:
         return LogLines(kind, name, place, since_ms=since_ms).last(count)
-    except ClientError as error:
-        said = explained(error)
-        if said.exit_status == 5 or passing_cause(error):
-            raise
-        return [f"(the log cannot be read: {said})"]
+    except (ClientError, BotoCoreError) as error:
+        return [f"(the log cannot be read: {explained(error)})"]
 
 
 def _lines(page: dict[str, Any], stream: str) -> list[_Line]:

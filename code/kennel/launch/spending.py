@@ -7,6 +7,7 @@ List prices of the machines, without tax, discounts, storage and transfer. What 
 Exercise it: pytest tests/unit/launch/test_spending.py
 """
 
+import dataclasses
 import datetime
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -24,10 +25,14 @@ _HOUR_S: Final = 3600
 
 @dataclass(frozen=True)
 class Spent:
-    """usd: None where the price is not known. is_at_most: a spot job's machines cost less than their list price."""
+    """usd: None where the price is not known. is_at_most: a spot job's machines cost less than their list price.
+
+    billed_s: of whole_s, which a spot job is not billed all of.
+    """
 
     usd: Decimal | None
     billed_s: float = 0.0
+    whole_s: float = 0.0
     is_at_most: bool = False
     is_final: bool = False
 
@@ -35,7 +40,8 @@ class Spent:
         if self.usd is None:
             return UNKNOWN
         most = "at most " if self.is_at_most else ""
-        return f"{most}{dollars(self.usd)}" + ("" if self.is_final else " so far")
+        saved = f", {self.billed_s:.0f} of {self.whole_s:.0f} s billed" if self.whole_s > self.billed_s else ""
+        return f"{most}{dollars(self.usd)}" + (f"{saved}, list price" if self.is_final else " so far")
 
 
 @dataclass
@@ -53,15 +59,17 @@ class Spending:
         billed = description.get("BillableTimeInSeconds")
         is_final = description.get("TrainingEndTime") is not None
         is_spot = bool(description.get("EnableManagedSpotTraining"))
-        seconds = float(billed) if is_final and billed is not None else self._seconds(description, "Training")
+        whole = self._seconds(description, "Training")
+        seconds = float(billed) if is_final and billed is not None else whole
         at_most = is_spot and not (is_final and billed is not None)
-        return self._bill(machines, TRAINING, seconds, is_at_most=at_most, is_final=is_final)
+        spent = self._spent(machines, TRAINING, seconds, is_at_most=at_most, is_final=is_final)
+        return dataclasses.replace(spent, whole_s=whole if is_spot else seconds)
 
     def of_transform(self, description: Json) -> Spent:
         """Of DescribeTransformJob's answer."""
         is_final = description.get("TransformEndTime") is not None
         machines = description.get("TransformResources") or {}
-        return self._bill(machines, TRANSFORM, self._seconds(description, "Transform"), is_final=is_final)
+        return self._spent(machines, TRANSFORM, self._seconds(description, "Transform"), is_final=is_final)
 
     def of_trials(self, description: Json, trials: Iterable[Json]) -> Spent:
         """Of a tuning job's trainings, by their summaries; trainings of several kinds are not known."""
@@ -70,7 +78,7 @@ class Spending:
         seconds = sum(self._seconds(each, "Training") for each in trials)
         is_final = description.get("HyperParameterTuningEndTime") is not None
         at_most = bool(definition.get("EnableManagedSpotTraining"))
-        return self._bill(machines, TRAINING, seconds, is_at_most=at_most, is_final=is_final)
+        return self._spent(machines, TRAINING, seconds, is_at_most=at_most, is_final=is_final)
 
     def endpoint_words(self, variants: Iterable[Json]) -> str:
         """`$0.23 an hour while it exists`."""
@@ -87,14 +95,14 @@ class Spending:
             usd += hour * int(variant.get("InitialInstanceCount") or 1)
         return usd
 
-    def _bill(
+    def _spent(
         self, machines: Json, component: str, seconds: float, *, is_at_most: bool = False, is_final: bool = False
     ) -> Spent:
         hour = self._hour(str(machines.get("InstanceType") or ""), component)
         if hour is None:
-            return Spent(None, seconds, is_final=is_final)
+            return Spent(None, seconds, seconds, is_final=is_final)
         usd = hour * int(machines.get("InstanceCount") or 1) * Decimal(str(seconds)) / _HOUR_S
-        return Spent(usd, seconds, is_at_most=is_at_most, is_final=is_final)
+        return Spent(usd, seconds, seconds, is_at_most=is_at_most, is_final=is_final)
 
     def _hour(self, instance_type: str, component: str) -> Decimal | None:
         if not instance_type:  # several groups of machines, or none at all

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from kennel.aws.states import Transitions, state_words
 from kennel.aws.words import explained, passing_cause
 from kennel.launch.attend import Manner, attend, manner_of
-from kennel.launch.failures import since_ms
+from kennel.launch.failures import failure_lines, print_failure, since_ms
 from kennel.launch.kinds import ENDPOINT, TRAINING, TRANSFORM, TUNING, Kind, kind_of
 from kennel.launch.log_lines import LogLines
 from kennel.launch.places import Place
@@ -52,6 +52,8 @@ def watch_kind(kind: Kind, name: str, place: Place, manner: Manner | None = None
         attend(watched, manner or manner_of(place))
     finally:
         screen.close()
+    if place.is_aws:
+        print_failure(failure_lines(kind, watched.description, place))
     return watched.description
 
 
@@ -94,7 +96,7 @@ class Watched:
         return self._screen.paused()
 
     def _say_changes(self) -> None:
-        """A line for each state since the last look; what it costs by then where that is known."""
+        """A line for each state since the last look, and at the end what it has cost."""
         state = self.kind.status(self.description)
         lines = list(self._transitions.new(self.description)) if self.kind is TRAINING else []
         if self.kind is not TRAINING and state != self._said:
@@ -103,11 +105,10 @@ class Watched:
         self._said = state
         if self._screen.is_terse:
             return
-        cost = self._cost() if lines and self.kind.is_job else ""
+        if lines and self.place.is_aws and self.kind.has_ended(self.description):
+            lines.append(self._cost())
         for line in lines:
             self.say(f"{self.kind.title} {self.name}: {line}")
-        if cost and self._elapsed_s() > 0:
-            self.say(f"{self.kind.title} {self.name}: {cost}")
 
     def _say_log(self) -> bool:
         """Whether there was anything new."""

@@ -25,11 +25,13 @@ def run(
     data: Path | None,
     is_opened: bool,
     local_s3: Mapping[str, str] | None = None,
+    job: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes the page of the run, or of the tuning job, and prints its path; returns it.
 
     runs: the runs folder. output: the page, else report.html in the run's own folder; what is in S3 gets one by its
-    name in the runs folder. local_s3: the environment of the local SageMaker, where it runs.
+    name in the runs folder. local_s3: the environment of the local SageMaker, where it runs. job: what SageMaker says
+    of the run, where that is known.
     Raises UserError, and ContractError for archives that cannot be read.
     """
     if data is not None and not data.is_dir():
@@ -43,7 +45,7 @@ def run(
         if folder:
             content, page, problems = _write_search(folder, output)
         else:
-            with open_run(source, runs=runs, local_s3=local_s3) as record:
+            with open_run(source, runs=runs, local_s3=local_s3, job=job) as record:
                 content, page = _write(record, runs=runs, output=output, data=data)
                 problems = record.problems
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

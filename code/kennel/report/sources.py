@@ -23,8 +23,12 @@ _MODEL: Final = ("model.json",)
 
 
 @contextmanager
-def open_run(source: str, *, runs: Path, local_s3: Mapping[str, str] | None = None) -> Iterator[RunRecord]:
+def open_run(
+    source: str, *, runs: Path, local_s3: Mapping[str, str] | None = None, job: Mapping[str, Any] | None = None
+) -> Iterator[RunRecord]:
     """The run that `source` names. runs: where names are looked up. local_s3: as `download` takes it.
+
+    job: what SageMaker says of what is in S3; it is asked where that is not given.
 
     Raises UserError for a name, folder or address without a run, and ContractError for an archive that cannot be read.
     """
@@ -35,7 +39,7 @@ def open_run(source: str, *, runs: Path, local_s3: Mapping[str, str] | None = No
             _download(source, folder, local_s3)
             _unpack_results(folder, unpacked)
             name = source.rstrip("/").rsplit("/", 1)[-1]
-            yield read_run(folder, name=name, source=source, unpacked=unpacked, job=_describe(source, name))
+            yield read_run(folder, name=name, source=source, unpacked=unpacked, job=job or _describe(source, name))
         else:
             folder = _local_folder(source, runs)
             _unpack_results(folder, unpacked)
