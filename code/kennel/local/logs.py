@@ -36,7 +36,7 @@ class Stream:
 
 
 class Logs:
-    """The log groups of a runs folder. Who writes is the job or endpoint itself: CloudWatch's writing is not answered."""
+    """The log groups of a runs folder. Jobs and endpoints write: CloudWatch's writing calls are not answered."""
 
     def __init__(self, layout: Layout, jobs: Store, transforms: Store, *, endpoints: Store) -> None:
         self._layout = layout
