@@ -48,6 +48,14 @@ def product(instance: str, component: str, usd: str, *, region: str = "us-east-1
     }
 
 
+def serverless(memory_gb: int, usd: str, *, region: str = "us-east-1") -> dict[str, Any]:
+    """The product of a size of serverless endpoints: no instance, priced by the second."""
+    made = product(f"{memory_gb}GB", "Serverless", usd, region=region, unit="seconds")
+    usage = f"USE1-ServerlessInf:Mem-{memory_gb}GB"
+    made["product"] |= {"productFamily": "ML Serverless", "attributes": {"regionCode": region, "usagetype": usage}}
+    return made
+
+
 class Prices:
     """A WSGI app that answers GetProducts, two products a page."""
 
@@ -70,5 +78,5 @@ class Prices:
 
     @staticmethod
     def _fits(product: dict[str, Any], filters: list[dict[str, str]]) -> bool:
-        attributes = product["product"]["attributes"]
+        attributes = {**product["product"]["attributes"], "productFamily": product["product"]["productFamily"]}
         return all(attributes.get(each["Field"]) == each["Value"] for each in filters)

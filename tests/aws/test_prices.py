@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from account import Account, fault, open_account
-from stand_in_prices import Prices, product
+from stand_in_prices import Prices, product, serverless
 
 from kennel.aws.prices import HOSTING, TRAINING, AmbiguousPriceError, PriceList
 
@@ -31,6 +31,8 @@ def prices(account: Account, monkeypatch: pytest.MonkeyPatch) -> Prices:
         product(TYPE, "Training", "1.5754000000", region="eu-west-1"),
         product("ml.two", "Hosting", "1.0000000000"),
         product("ml.two", "Hosting", "2.0000000000"),
+        serverless(1, "0.0000200000"),
+        serverless(3, "0.0000600000"),
     )
     return stand_in
 
@@ -43,6 +45,14 @@ def test_the_hourly_price_of_the_region_and_use_is_found(prices: Prices, tmp_pat
     for component, region, usd in ((HOSTING, "us-east-1", "1.409"), (TRAINING, "eu-west-1", "1.5754")):
         other = listed.hourly(TYPE, component, region=region)
         assert other is not None and other.usd == Decimal(usd)
+
+
+def test_serverless_endpoints_have_a_price_a_second_by_their_memory(prices: Prices, tmp_path: Path) -> None:
+    found = PriceList(tmp_path).serverless(3072, region="us-east-1")
+    assert found is not None and str(found) == "$0.00006 a second (list price of 2026-11-20)"
+    asked = prices.asked
+    assert PriceList(tmp_path).serverless(3072, region="us-east-1") == found and prices.asked == asked
+    assert PriceList(tmp_path).serverless(2048, region="us-east-1") is None
 
 
 def test_an_answer_is_kept_for_a_day(prices: Prices, tmp_path: Path) -> None:

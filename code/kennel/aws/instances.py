@@ -38,6 +38,10 @@ _AMIS: Final = (
 # (docs.nvidia.com/deploy/cuda-compatibility).
 _OLDEST_DRIVER: Final = {11: 450, 12: 525, 13: 580}
 
+# What batch transform has under its containers, where TransformAmiVersion does not say 535, the newest there is.
+_BATCH_DRIVER: Final = 470
+_BATCH_470: Final = ("g4dn", "g5", "p2", "p3", "p4d", "p4de")
+
 
 def types(use: str) -> Sequence[str]:
     """Every type botocore knows for a use: TRAIN, SERVE or TRANSFORM. Of all regions; AWS may have newer ones."""
@@ -99,6 +103,11 @@ def ami_for(instance_type: str, *, cuda: tuple[int, int]) -> str | None:
         f"The image has CUDA {cuda[0]}.{cuda[1]}, and no endpoint AMI that is known has a driver for it (the newest is "
         f"{_AMIS[-1][1]}). Build the serving image on an older CUDA, or serve on the CPU: kennel build serve --cpu."
     )
+
+
+def is_driver_too_old(instance_type: str, *, cuda: tuple[int, int]) -> bool:
+    """Whether batch transform's machines of that type, whose driver nobody can choose in the SDK, lack one for it."""
+    return _family(instance_type) in _BATCH_470 and _OLDEST_DRIVER.get(cuda[0], 10**6) > _BATCH_DRIVER
 
 
 def _family(instance_type: str) -> str | None:

@@ -1,6 +1,6 @@
 """What an instance costs an hour, by the AWS Price List; kept for a day.
 
-    price = hourly_price("ml.g5.xlarge", TRAINING, region="eu-west-1", prices=PriceList())
+    price = PriceList().hourly("ml.g5.xlarge", TRAINING, region="eu-west-1")
     price.usd, price.published                  # Decimal("1.5754"), "2026-11-20"
 
 List prices: without savings plans, credits, free tier and tax. Spot has no price in advance; what a spot job costs is
@@ -11,8 +11,9 @@ Exercise it: pytest tests/unit/aws/test_prices.py
 import datetime
 import json
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -34,13 +35,18 @@ _ERRORS: Final = (BotoCoreError, ClientError)
 
 @dataclass(frozen=True)
 class Price:
-    """usd: for an hour of one instance. published: when AWS last changed its list, as it says."""
+    """usd: for one instance, or a serverless endpoint's memory, and a unit: hour or second.
+
+    published: when AWS last changed its list, as it says.
+    """
 
     usd: Decimal
     published: str
+    unit: str = "hour"
 
     def __str__(self) -> str:
-        return f"${self.usd.normalize():f} an hour (list price of {self.published[:10]})"
+        article = "an" if self.unit == "hour" else "a"
+        return f"${self.usd.normalize():f} {article} {self.unit} (list price of {self.published[:10]})"
 
 
 class AmbiguousPriceError(ValueError):
@@ -59,18 +65,27 @@ class PriceList:
 
         Raises AmbiguousPriceError where the list has several.
         """
+        wanted = {"regionCode": region, "instanceName": instance_type, "component": component}
         path = self.folder / f"{region}-{component}-{instance_type}.json"
+        return self._find(f"{component} on {instance_type}", path, lambda: _hourly(_products(wanted)))
+
+    def serverless(self, memory_mb: int, *, region: str) -> Price | None:
+        """Of a second in which a serverless endpoint of that memory answers; as `hourly`."""
+        gb = memory_mb // 1024
+        wanted = {"regionCode": region, "productFamily": "ML Serverless"}
+        path = self.folder / f"{region}-serverless-{gb}.json"
+        return self._find(f"a serverless endpoint of {gb} GB", path, lambda: _by_second(_products(wanted), gb))
+
+    def _find(self, what: str, path: Path, ask: Callable[[], Iterator[Price]]) -> Price | None:
         if (kept := self._kept(path)) is not None:
             return kept
         try:
-            prices = sorted(set(_prices(_products(instance_type, component, region))), key=lambda each: each.usd)
+            prices = sorted(set(ask()), key=lambda each: each.usd)
         except _ERRORS:
             return None
         if len({each.usd for each in prices}) > 1:
             several = ", ".join(f"${each.usd}" for each in prices)
-            raise AmbiguousPriceError(
-                f"The price list has several prices for {component} on {instance_type}: {several}"
-            )
+            raise AmbiguousPriceError(f"The price list has several prices for {what}: {several}")
         if prices:
             self._keep(path, prices[0])
         return prices[0] if prices else None
@@ -80,7 +95,7 @@ class PriceList:
             if self.now() - path.stat().st_mtime > _KEPT_S:
                 return None
             content = json.loads(path.read_text())
-            return Price(Decimal(content["usd"]), content["published"])
+            return Price(Decimal(content["usd"]), content["published"], content["unit"])
         except (OSError, ValueError, KeyError, InvalidOperation):
             return None
 
@@ -100,23 +115,34 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kennel"
 
 
-def _products(instance_type: str, component: str, region: str) -> Iterator[dict[str, Any]]:
+def _products(wanted: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """By instanceName, which is the plain type; instanceType carries the component behind it."""
     client = boto3.client("pricing", region_name=_ANSWERING)
-    wanted = {"regionCode": region, "instanceName": instance_type, "component": component}
     filters = [{"Type": "TERM_MATCH", "Field": key, "Value": value} for key, value in wanted.items()]
     for page in client.get_paginator("get_products").paginate(ServiceCode="AmazonSageMaker", Filters=filters):
         yield from (json.loads(each) for each in page["PriceList"])
 
 
-def _prices(products: Iterator[dict[str, Any]]) -> Iterator[Price]:
-    """The hourly on-demand prices; rows of other units (upfront fees) and free ones are left out."""
+def _hourly(products: Iterator[dict[str, Any]]) -> Iterator[Price]:
+    """Of an instance; rows of other places (Outposts) are left out."""
     for product in products:
-        if product["product"]["attributes"].get("locationType") != "AWS Region":
-            continue
-        published = product.get("publicationDate") or datetime.date.today().isoformat()
-        for term in product.get("terms", {}).get("OnDemand", {}).values():
-            for dimension in term["priceDimensions"].values():
-                usd = Decimal(dimension["pricePerUnit"].get("USD", "0"))
-                if dimension["unit"].lower() in ("hrs", "hours") and usd > 0:
-                    yield Price(usd, published)
+        if product["product"]["attributes"].get("locationType") == "AWS Region":
+            yield from _on_demand(product, ("hrs", "hours"), "hour")
+
+
+def _by_second(products: Iterator[dict[str, Any]], gb: int) -> Iterator[Price]:
+    """Each size of memory is a product of its own, known by its usage type: USE1-ServerlessInf:Mem-3GB."""
+    for product in products:
+        usage = product["product"]["attributes"].get("usagetype", "")
+        if re.fullmatch(rf"(.+-)?ServerlessInf:Mem-{gb}GB", usage):
+            yield from _on_demand(product, ("seconds", "second"), "second")
+
+
+def _on_demand(product: dict[str, Any], units: Sequence[str], unit: str) -> Iterator[Price]:
+    """Rows of other units (upfront fees) and free ones are left out."""
+    published = product.get("publicationDate") or datetime.date.today().isoformat()
+    for term in product.get("terms", {}).get("OnDemand", {}).values():
+        for dimension in term["priceDimensions"].values():
+            usd = Decimal(dimension["pricePerUnit"].get("USD", "0"))
+            if dimension["unit"].lower() in units and usd > 0:
+                yield Price(usd, published, unit)

@@ -2,7 +2,17 @@
 
 import pytest
 
-from kennel.aws.instances import SERVE, TRAIN, TRANSFORM, ami_for, check_type, has_gpu, has_own_disk, types
+from kennel.aws.instances import (
+    SERVE,
+    TRAIN,
+    TRANSFORM,
+    ami_for,
+    check_type,
+    has_gpu,
+    has_own_disk,
+    is_driver_too_old,
+    types,
+)
 from kennel.errors import UserError
 
 
@@ -54,3 +64,9 @@ def test_the_ami_has_a_driver_for_the_images_cuda() -> None:
     assert ami_for("ml.c7i.large", cuda=(13, 2)) is None
     with pytest.raises(UserError, match="The image has CUDA 14.0, and no endpoint AMI .* kennel build serve --cpu"):
         ami_for("ml.g5.xlarge", cuda=(14, 0))
+
+
+def test_batch_transform_has_old_drivers_on_some_machines() -> None:
+    assert is_driver_too_old("ml.g5.xlarge", cuda=(13, 2)) and is_driver_too_old("ml.g4dn.xlarge", cuda=(12, 1))
+    assert not is_driver_too_old("ml.g5.xlarge", cuda=(11, 4))
+    assert not is_driver_too_old("ml.c7i.large", cuda=(13, 2)) and not is_driver_too_old("ml.g6.xlarge", cuda=(13, 2))
