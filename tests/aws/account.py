@@ -174,7 +174,8 @@ class _Gateway:
             if refusal is not None:
                 return refusal(environ, start_response)
             with self._lock:
-                planned = self._account.faults.get(target) or self._account.faults.get("*") or []
+                names = (target, asked.operation if asked else "", "*")
+                planned = next((found for name in names if (found := self._account.faults.get(name))), [])
                 answer = planned.pop(0) if planned else None
         if answer is not None:
             status, headers, text = answer
