@@ -25,7 +25,8 @@ from typing import Any
 import psutil
 import torch
 
-from kennel.launch import cleanup, follow, jobs
+from kennel.launch import cleanup, endpoints, follow, jobs
+from kennel.launch.endpoint_plan import EndpointPlan
 from kennel.launch.places import Place, open_place, runs_folder
 from kennel.local import daemon
 from kennel.model.backbones import build_backbone
@@ -75,8 +76,8 @@ def run_backbone(backbone: str, shared: Path, place: Place) -> None:
     print(f"\n{backbone}: trained in {description['TrainingTimeInSeconds']} s")
     print(f"  test accuracy            {accuracy:.3f}   published for a linear head {PUBLISHED[backbone]:.3f}")
 
-    jobs.create_endpoint(job.name, place, endpoint_name=job.name)
-    follow.wait_for_endpoint(job.name, place)
+    archive = endpoints.find_model(job.name, place)
+    endpoints.deploy(EndpointPlan(job.name, archive, instance_type=place.instance_type), place)
     agreement = compare(job.name, data, place)
     print(f"  endpoint, same label     {agreement.same_label} of {agreement.photos}")
     print(f"  largest difference       {agreement.largest_difference:.2e} in probability   allowed 1e-3")

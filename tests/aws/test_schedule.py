@@ -43,23 +43,24 @@ def details(ttl: TimeToLive, endpoint: str) -> dict[str, tuple[str, str, dict[st
 
 def test_an_endpoint_is_deleted_then_and_what_belongs_to_it_later(ttl: TimeToLive) -> None:
     assert ttl.schedules("dogs") == []
-    assert ttl.set("dogs", in_s=7200, config="dogs-config", models=("dogs-model",)) == NOON + datetime.timedelta(
+    assert ttl.set("dogs", in_s=7200, configs=("dogs-config",), models=("dogs-model",)) == NOON + datetime.timedelta(
         hours=2
     )
     endpoint = {"EndpointName": "dogs"}
+    assert ttl.due("dogs") == NOON + datetime.timedelta(hours=2) and ttl.due("nobody") is None
     assert details(ttl, "dogs") == {
         "endpoint-1": ("at(2030-01-01T14:00:00)", "deleteEndpoint", endpoint),
         "endpoint-2": ("at(2030-01-01T15:00:00)", "deleteEndpoint", endpoint),
         "endpoint-3": ("at(2030-01-01T20:00:00)", "deleteEndpoint", endpoint),
-        "config": ("at(2030-01-01T21:00:00)", "deleteEndpointConfig", {"EndpointConfigName": "dogs-config"}),
+        "config-1": ("at(2030-01-01T21:00:00)", "deleteEndpointConfig", {"EndpointConfigName": "dogs-config"}),
         "model-1": ("at(2030-01-01T21:00:00)", "deleteModel", {"ModelName": "dogs-model"}),
     }
 
 
 def test_another_time_replaces_the_first_and_a_cancelled_one_is_gone(ttl: TimeToLive) -> None:
     for name in ("cats", "cats2", "c" * 63):
-        ttl.set(name, in_s=600, config=name, models=(name,))
-    ttl.set("cats", in_s=1200, config="cats", models=())
+        ttl.set(name, in_s=600, configs=(name,), models=(name,))
+    ttl.set("cats", in_s=1200, configs=("cats",), models=())
     assert details(ttl, "cats")["endpoint-1"][0] == "at(2030-01-01T12:20:00)"
     assert len(ttl.cancel("cats")) == 4 and ttl.schedules("cats") == []
     assert len(ttl.schedules("cats2")) == 5 and len(ttl.schedules("c" * 63)) == 5

@@ -23,6 +23,14 @@ _BACKLOG: Final = 5
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Machines, at least and at most."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True)
 class Scaling:
     """Of one account and region. client: boto3's `application-autoscaling`."""
 
@@ -47,13 +55,16 @@ class Scaling:
         cloudwatch: Any,  # noqa: ANN401  boto3's
         *,
         most: int,
+        least: int = 0,
         tags: dict[str, str] | None = None,
     ) -> None:
-        """An asynchronous endpoint: none while nothing waits, one for the first request, then by what waits.
+        """An asynchronous endpoint: `least` while nothing waits, one for the first request, then by what waits.
 
         The first from none needs an alarm of its own, because the tracking begins above its target only.
         """
-        self._register(endpoint, least=0, most=most, tags=tags)
+        if not 0 <= least <= most:
+            raise UserError(f"--min {least} and --max {most}: at least 0, and not more than --max.")
+        self._register(endpoint, least=least, most=most, tags=tags)
         metric = {
             "MetricName": "ApproximateBacklogSizePerInstance",
             "Namespace": "AWS/SageMaker",
@@ -95,10 +106,15 @@ class Scaling:
 
     def is_followed(self, endpoint: str) -> bool:
         """Whether the endpoint scales."""
+        return self.limits(endpoint) is not None
+
+    def limits(self, endpoint: str) -> Limits | None:
+        """Between which the endpoint scales; None where it does not."""
         answer = self.client.describe_scalable_targets(
             ServiceNamespace=_SPACE, ResourceIds=[_target(endpoint)["ResourceId"]], ScalableDimension=_DIMENSION
         )
-        return bool(answer["ScalableTargets"])
+        found = answer["ScalableTargets"]
+        return Limits(found[0]["MinCapacity"], found[0]["MaxCapacity"]) if found else None
 
     def _register(self, endpoint: str, *, least: int, most: int, tags: dict[str, str] | None) -> None:
         more = {"Tags": tags} if tags else {}

@@ -1,6 +1,6 @@
 """Deletes an endpoint when its time is over, by EventBridge Scheduler: AWS does it, whether this machine sleeps or not.
 
-    TimeToLive(client, role_arn, partition="aws").set("dogs", in_s=7200, config="dogs", models=("dogs",))
+    TimeToLive(client, role_arn, partition="aws").set("dogs", in_s=7200, configs=("dogs",), models=("dogs",))
     TimeToLive(...).cancel("dogs")
 
 A schedule calls one operation once. An endpoint that is being updated refuses to be deleted, so it is tried three
@@ -28,6 +28,11 @@ GROUP: Final = "kennel"
 _TRIES_S: Final = (0, 3600, 6 * 3600)
 _REST_S: Final = 7 * 3600
 _LONGEST_NAME: Final = 64
+_FIRST: Final = "endpoint-1"
+_DISTRUST: Final = (
+    "EventBridge Scheduler may not act as {role} (--ttl). Its trust policy is in iam/scheduler-role.json; a role that "
+    "was made a minute ago may not be known everywhere yet: say it again."
+)
 _SHORTEST_S: Final = 300
 _LONGEST_S: Final = 365 * 24 * 3600
 _UNITS: Final = {"m": 60, "h": 3600, "d": 24 * 3600}
@@ -43,12 +48,36 @@ class TimeToLive:
     partition: str = "aws"
     now: Callable[[], float] = time.time
 
-    def set(self, endpoint: str, *, in_s: float, config: str, models: Sequence[str]) -> datetime.datetime:
-        """Deletes it then; replaces what was set before. Returns the time, in UTC."""
+    def set(self, endpoint: str, *, in_s: float, configs: Sequence[str], models: Sequence[str]) -> datetime.datetime:
+        """Deletes it then, and these configurations and models; replaces what was set before. Returns the time, in UTC.
+
+        Raises UserError where the scheduler may not act as the role.
+        """
+        due = _utc(self.now() + in_s)
         self.cancel(endpoint)
         self._make_group()
-        for suffix, after_s, operation, given in _steps(endpoint, config, models):
-            at = _utc(self.now() + in_s + after_s)
+        try:
+            self._create(endpoint, due, configs, models)
+        except ClientError as error:
+            if "to assume the role" in error.response["Error"].get("Message", ""):
+                raise UserError(_DISTRUST.format(role=self.role)) from error
+            raise
+        return due
+
+    def due(self, endpoint: str) -> datetime.datetime | None:
+        """When the endpoint is deleted, in UTC; None where nothing is set."""
+        try:
+            found = self.client.get_schedule(Name=_name(endpoint, _FIRST), GroupName=GROUP)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ResourceNotFoundException":
+                return None
+            raise
+        at = found["ScheduleExpression"].removeprefix("at(").removesuffix(")")
+        return datetime.datetime.fromisoformat(at).replace(tzinfo=datetime.UTC)
+
+    def _create(self, endpoint: str, due: datetime.datetime, configs: Sequence[str], models: Sequence[str]) -> None:
+        for suffix, after_s, operation, given in _steps(endpoint, configs, models):
+            at = due + datetime.timedelta(seconds=after_s)
             self.client.create_schedule(
                 Name=_name(endpoint, suffix),
                 GroupName=GROUP,
@@ -64,7 +93,6 @@ class TimeToLive:
                     "RetryPolicy": {"MaximumRetryAttempts": 20, "MaximumEventAgeInSeconds": 3600},
                 },
             )
-        return _utc(self.now() + in_s)
 
     def cancel(self, endpoint: str) -> list[str]:
         """Forgets it: the names of the schedules that are deleted."""
@@ -110,11 +138,14 @@ def read_duration(text: str) -> int:
     return seconds
 
 
-def _steps(endpoint: str, config: str, models: Sequence[str]) -> Iterator[tuple[str, int, str, dict[str, str]]]:
+def _steps(
+    endpoint: str, configs: Sequence[str], models: Sequence[str]
+) -> Iterator[tuple[str, int, str, dict[str, str]]]:
     """Suffix of the name, seconds after the time, SDK operation and its parameters, of each schedule."""
     for number, after_s in enumerate(_TRIES_S, 1):
         yield f"endpoint-{number}", after_s, "deleteEndpoint", {"EndpointName": endpoint}
-    yield "config", _REST_S, "deleteEndpointConfig", {"EndpointConfigName": config}
+    for number, config in enumerate(configs, 1):
+        yield f"config-{number}", _REST_S, "deleteEndpointConfig", {"EndpointConfigName": config}
     for number, model in enumerate(models, 1):
         yield f"model-{number}", _REST_S, "deleteModel", {"ModelName": model}
 

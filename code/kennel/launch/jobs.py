@@ -1,4 +1,4 @@
-"""Training jobs, models and endpoints from one description, made with the SDK's own objects.
+"""Training jobs from one description, made with the SDK's own objects.
 
 job = TrainingJob(name="first", channels={"data": "file:///photos"}, hyperparameters={"epochs": "5"})
 create_training_job(job, open_place("local"))
@@ -195,34 +195,6 @@ def not_there(error: ClientError | BotoCoreError, what: str, name: str) -> Kenne
     if isinstance(error, ClientError) and is_missing(error):
         return UserError(f"There is no {what} '{name}'. See what there is with: kennel list")
     return explained(error)
-
-
-def create_endpoint(job_name: str, place: Place, *, endpoint_name: str) -> None:
-    """Model, endpoint configuration and endpoint, all named `endpoint_name`, from a finished job's archive."""
-    from sagemaker.model import Model
-
-    description = describe_training_job(job_name, place)
-    artifacts = description.get("ModelArtifacts", {}).get("S3ModelArtifacts")
-    if not artifacts:
-        raise UserError(
-            f"Training job '{job_name}' is {description['TrainingJobStatus']} and has left no model. "
-            "Wait until it is Completed, or train again."
-        )
-    model = Model(
-        image_uri=place.serve_image,
-        model_data=artifacts,
-        role=place.role,
-        name=endpoint_name,
-        sagemaker_session=place.session,
-    )
-    with refusals_in_words():
-        model.deploy(
-            initial_instance_count=1,
-            instance_type=place.instance_type,
-            endpoint_name=endpoint_name,
-            tags=place.tags_for(endpoint_name),
-            wait=False,
-        )
 
 
 def refusals(place: Place) -> AbstractContextManager[None]:
