@@ -201,7 +201,10 @@ class _Gateway:
         with answer:
             content = answer.raw.read(decode_content=False)
         kept = [(key, value) for key, value in answer.headers.items() if key.lower() not in _HOP_BY_HOP]
-        return Response(content, status=answer.status_code, headers=kept)
+        response = Response(content, status=answer.status_code, headers=kept)
+        if request.method == "HEAD":  # the size of what is not sent
+            response.headers["Content-Length"] = answer.headers.get("Content-Length", "0")
+        return response
 
     def _moto_app(self) -> App:
         with self._lock:
