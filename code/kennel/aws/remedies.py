@@ -77,7 +77,7 @@ def remedy(reason: str, log: Sequence[str] = ()) -> str | None:
     for pattern, text in _BY_REASON:
         if re.search(pattern, reason, re.IGNORECASE):
             return text
-    said = "\n".join(log)
+    said = "\n".join([reason, *log])
     for pattern, text in _BY_LOG:
         if re.search(pattern, said):
             return text

@@ -38,7 +38,7 @@ def _choose(name: str, place: Place) -> Kind:
     kinds = [kind for kind, _ in kinds_of(name, place)]
     if len(kinds) > 1:
         others = ", ".join(f"--kind {each.name}" for each in kinds[1:])
-        print(f"{name} is a {kinds[0].title}, and there is more of that name: {others}", file=sys.stderr)
+        print(f"{name}: this is the {kinds[0].title}, and there is more of that name: {others}", file=sys.stderr)
     return kinds[0]
 
 
