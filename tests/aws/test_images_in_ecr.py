@@ -75,15 +75,17 @@ def test_of_our_own_images_the_tag_then_the_commit_then_the_newest_counts(ecr: A
     for number, tag in enumerate(("c0", "c1", f"c1{CPU}", "c2", "c2-cpu-0123456789ab-dirty", "cache")):
         images.put("kennel-serve", tag, cuda=f"13.{number}")
 
-    def chosen(commit: str | None, variant: str = "") -> str | None:
-        found = find_own_image(SERVE, ecr, commit=commit, variant=variant)
+    def chosen(commit: str | None, *variants: str) -> str | None:
+        found = find_own_image(SERVE, ecr, commit=commit, variants=variants)
         assert found is not None
         return found.tag
 
-    assert (chosen("c1"), chosen("c1", CPU)) == ("c1", f"c1{CPU}")
-    assert chosen(None) in ("c0", "c1", "c2")  # moto's times are whole seconds
+    assert (chosen("c1", ""), chosen("c1", CPU), chosen("c1", CPU, "")) == ("c1", f"c1{CPU}", f"c1{CPU}")
+    assert chosen("c2", CPU, "") == "c2"  # the commit's own counts for more than its size
+    assert chosen(None, "") in ("c0", "c1", "c2")  # moto's times are whole seconds
+    assert chosen("other", CPU, "") in (f"c1{CPU}", "c2-cpu-0123456789ab-dirty")
     images.put("kennel-serve", "1.0", cuda="13.9")
-    assert chosen("c1") == "1.0"
+    assert chosen("c1", "") == "1.0"
 
 
 def test_only_the_regions_own_ecr_is_pulled_from() -> None:

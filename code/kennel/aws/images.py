@@ -1,7 +1,7 @@
 """Images in ECR as SageMaker will find them: by digest, and whether its machines run them.
 
     image = find_image(reference, ecr)                          # any tag or digest; UserError where nothing is
-    image = find_own_image(reference, ecr, commit=..., variant="-cpu")      # one that scripts/push.sh has pushed
+    image = find_own_image(reference, ecr, commit=..., variants=("-cpu", ""))   # one that scripts/push.sh has pushed
 
 Everything is asked of ECR's own API, in the way `docker pull` through ECR asks it: the manifest by BatchGetImage, the
 configuration (platform, environment) by GetDownloadUrlForLayer. No token, and nothing that a person who may pull lacks.
@@ -74,24 +74,24 @@ def find_image(reference: str, client: Any) -> Image:  # noqa: ANN401  boto3's `
     return _read(image, answer["images"][0], client)
 
 
-def find_own_image(reference: str, client: Any, *, commit: str | None, variant: str = "") -> Image | None:  # noqa: ANN401
+def find_own_image(
+    reference: str,
+    client: Any,  # noqa: ANN401
+    *,
+    commit: str | None,
+    variants: Sequence[str] = ("",),
+) -> Image | None:
     """Of a repository of ours, the image of the tag, else of `commit`, else the newest; None where there is none.
 
-    variant: "-cpu", or "" for the one with CUDA. What scripts/push.sh pushes has its commit as its tag.
+    variants: "-cpu", or "" for the one with CUDA, the preferred one first. What scripts/push.sh pushes has its commit
+    as its tag.
     """
     image = Reference.parse(reference)
-    details: list[Mapping[str, Any]] = []
-    try:
-        for page in client.get_paginator("describe_images").paginate(**_repository(image)):
-            details += page["imageDetails"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in _GONE:
-            raise
-    newest = sorted(details, key=lambda each: each["imagePushedAt"], reverse=True)
-    tags = [tag for each in newest for tag in each.get("imageTags", ()) if _is_of(tag, variant)]
-    for tag in (f"{image.tag}{variant}", f"{commit}{variant}", *tags[:1]):
-        if tag in tags:
-            return find_image(f"{image.registry}/{image.repository}:{tag}", client)
+    tags = _tags(image, client)
+    wanted = [f"{name}{variant}" for name in (image.tag, commit) if name for variant in variants]
+    newest = [tag for variant in variants for tag in tags if _is_of(tag, variant)]
+    for tag in (*(each for each in wanted if each in tags), *newest):
+        return find_image(f"{image.registry}/{image.repository}:{tag}", client)
     return None
 
 
@@ -127,6 +127,19 @@ def _missing(image: Reference) -> str:
     is_ours = image.repository.rpartition("/")[2] in ("kennel-train", "kennel-serve")
     remedy = push_commands(kind) if is_ours else "docker push puts it there"
     return f"{image} is not in ECR. {remedy}"
+
+
+def _tags(image: Reference, client: Any) -> list[str]:  # noqa: ANN401
+    """All of a repository, those of the newest image first; none where there is no such repository."""
+    details: list[Mapping[str, Any]] = []
+    try:
+        for page in client.get_paginator("describe_images").paginate(**_repository(image)):
+            details += page["imageDetails"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _GONE:
+            raise
+    newest = sorted(details, key=lambda each: each["imagePushedAt"], reverse=True)
+    return [tag for each in newest for tag in each.get("imageTags", ())]
 
 
 def _is_of(tag: str, variant: str) -> bool:
