@@ -6,6 +6,8 @@ answers of the documented shape (SecondaryStatusTransitions); the local SageMake
 
 import datetime
 import json
+import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,10 @@ from werkzeug.wrappers import Request, Response
 
 from conftest import impatient
 from kennel.launch import attend as attending
+from kennel.launch.attend import Detached
+from kennel.launch.jobs import TrainingJob, create_training_job
+from kennel.launch.places import open_place
+from local_service import BUCKET, ROLE
 
 Said = pytest.CaptureFixture[str]
 
@@ -132,6 +138,21 @@ def test_ctrl_c_goes_on_detaches_or_stops(account: Account, capsys: Said, monkey
     said = capsys.readouterr().out
     assert "stopping asked" in said and "training job asked: Stopped after" in said
     assert account.asked("StopTrainingJob") == [{"TrainingJobName": "asked"}]
+
+
+def test_ctrl_c_while_the_job_is_made_does_not_lose_its_name(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's Estimator.fit swallows a KeyboardInterrupt, and with it whether there is a job."""
+    monkeypatch.setenv("KENNEL_ROLE", ROLE)
+    monkeypatch.setenv("KENNEL_BUCKET", BUCKET)
+    place = open_place("aws")
+    place.sagemaker.meta.events.register(
+        "before-send.sagemaker.CreateTrainingJob", lambda **_: os.kill(os.getpid(), signal.SIGINT)
+    )
+    channels = {"data": f"s3://{BUCKET}/in/"}
+    account.admin("s3").put_object(Bucket=BUCKET, Key="in/a.jpg", Body=b"x")
+    with pytest.raises(Detached, match="job held was being made.*\n  follow it: kennel attach held --on aws"):
+        create_training_job(TrainingJob("held", channels), place)
+    assert attach("held") == 0
 
 
 def test_a_stop_that_is_not_heard_is_said(account: Account, capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:

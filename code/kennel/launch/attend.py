@@ -185,8 +185,12 @@ def _ask(subject: Subject, ask: Ask) -> None:
 
 def detached(kind: Kind, name: str, place: Place) -> Detached:
     """Says that it goes on, and the commands that follow and end it."""
-    return Detached(
-        f"{kind.title} {name} goes on.\n  follow it: {attach_command(name, place)}\n"
+    return Detached(f"{kind.title} {name} goes on.\n{_commands(kind, name, place)}")
+
+
+def _commands(kind: Kind, name: str, place: Place) -> str:
+    return (
+        f"  follow it: {attach_command(name, place)}\n"
         f"  {'stop it:  ' if kind.is_job else 'delete it:'} {stop_command(kind, name, place)}"
     )
 
@@ -230,4 +234,5 @@ def unbroken(kind: Kind, name: str, place: Place) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, before)
     if pressed:
-        raise detached(kind, name, place)
+        made = f"Ctrl-C came while {kind.title} {name} was being made. If it was made, it goes on."
+        raise Detached(f"{made}\n{_commands(kind, name, place)}")

@@ -22,9 +22,10 @@ from kennel.errors import KennelError, UserError
 from kennel.hyperparameters import read_hyperparameters
 from kennel.launch import debugging as debuggings
 from kennel.launch import resources as machines
+from kennel.launch.attend import unbroken
 from kennel.launch.creation import created_once
 from kennel.launch.debugging import Debugging
-from kennel.launch.kinds import is_missing
+from kennel.launch.kinds import TRAINING, is_missing
 from kennel.launch.places import Place
 from kennel.launch.resources import Resources
 from kennel.metrics import metric_definitions
@@ -129,9 +130,9 @@ def create_training_job(job: TrainingJob, place: Place, resources: Resources | N
     """
     resources = at_place(resources, place)
     estimator = make_estimator(job, place, resources)
-    with refusals(place), created_once(place, "CreateTrainingJob", job.name):
+    with unbroken(TRAINING, job.name, place), refusals(place), created_once(place, "CreateTrainingJob", job.name):
         estimator.fit(make_inputs(job.channels, resources), job_name=job.name, wait=False, logs=False)
-        if estimator.latest_training_job is None:  # the SDK swallows a Ctrl-C here, and so would we
+        if estimator.latest_training_job is None:  # the SDK swallows a second Ctrl-C here, and so would we
             raise KeyboardInterrupt
 
 

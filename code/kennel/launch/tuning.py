@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from kennel.errors import UserError
 from kennel.hyperparameters import RESERVED, Hyperparameters, unquoted
+from kennel.launch.attend import unbroken
 from kennel.launch.creation import created_once
 from kennel.launch.jobs import (
     TrainingJob,
@@ -31,6 +32,7 @@ from kennel.launch.jobs import (
     plan_training,
     refusals,
 )
+from kennel.launch.kinds import TUNING
 from kennel.launch.places import Place
 from kennel.launch.resources import Resources
 from kennel.launch.search_ranges import CATEGORICAL, CONTINUOUS, SearchRanges, refuse_settled
@@ -117,7 +119,11 @@ def create_tuning_job(job: TuningJob, place: Place, resources: Resources | None 
         warm_start_config=parent,
         random_seed=search.seed,
     )
-    with refusals(place), created_once(place, "CreateHyperParameterTuningJob", job.name):
+    with (
+        unbroken(TUNING, job.name, place),
+        refusals(place),
+        created_once(place, "CreateHyperParameterTuningJob", job.name),
+    ):
         tuner.fit(make_inputs(job.training.channels, resources), job_name=job.name, wait=False)
 
 

@@ -184,7 +184,10 @@ def test_without_a_terminal_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_ctrl_c_while_something_is_made_comes_after_it_with_its_name() -> None:
     made, before = list[str](), signal.getsignal(signal.SIGINT)
-    with pytest.raises(Detached, match="training job dogs-1 goes on"), unbroken(TRAINING, "dogs-1", aws_place()):
+    with (
+        pytest.raises(Detached, match="while training job dogs-1 was being made"),
+        unbroken(TRAINING, "dogs-1", aws_place()),
+    ):
         os.kill(os.getpid(), signal.SIGINT)
         made.append("it")
     assert made == ["it"]
