@@ -36,7 +36,8 @@ def made(account: Made) -> Iterator[Made]:
     account.account.faults.clear()
     account.tagging.deleted.clear()
     account.tagging.unknown.clear()
-    assert account.kennel("delete", "--all", "--yes") in (0, 1)
+    if account.tagging.ours():
+        account.kennel("delete", "--all", "--yes")
     assert account.tagging.ours() == []
     assert account.endpoint("theirs") == "InService"
     assert account.finished("their-training")["TrainingJobStatus"] == "Completed"

@@ -35,7 +35,8 @@ class Bill:
         """What runs now, first; then what was spent; then both in total."""
         now = [each for each in self.costs if each.hourly is None or each.hourly[1]]
         hourly = known_total([each.hourly for each in now])
-        lines = [f"runs now: {amount(hourly)} an hour" if now else "runs now: nothing that costs"]
+        more = " and what is not known" * any(each.hourly is None for each in now)
+        lines = [f"runs now: {amount(hourly)} an hour{more}" if now else "runs now: nothing that costs"]
         lines += [f"  {_label(each):<56} {amount(each.hourly)} an hour  {_words(each)}" for each in now]
         spent = known_total([each.spent for each in self.costs])
         lines.append(f"spent: {amount(spent)}" if self.costs else "spent: nothing is there that was paid for")

@@ -148,11 +148,8 @@ class Costs:
         if config is None:
             return Cost(thing, None, None, note="its configuration is gone, and with it the type of its machines")
         variant = config["ProductionVariants"][0]
-        if serverless := variant.get("ServerlessConfig"):
-            held = f", {serverless['ProvisionedConcurrency']} held ready" * ("ProvisionedConcurrency" in serverless)
-            words = f"serverless of {serverless['MemorySizeInMB']} MB{held}"
-            free = (_NOTHING, _NOTHING)
-            return Cost(thing, None if held else free, None, words, "billed for the time that it answers")
+        if "ServerlessConfig" in variant:
+            return self._serverless(thing, variant["ServerlessConfig"])
         running: Mapping[str, Any] = next(iter(thing.details.get("ProductionVariants", [])), {})
         count = running.get("CurrentInstanceCount", variant.get("InitialInstanceCount", 1))
         least, most = self._bounds(thing.name, count)
@@ -161,6 +158,17 @@ class Costs:
         # One that never came up had machines for some minutes of its age at most; AWS does not say how many.
         seconds = (0.0, age_s) if thing.state in ("Creating", "Failed") else (age_s, age_s)
         return self._priced(thing, Machines(variant["InstanceType"], least, most, seconds), component, now=count)
+
+    def _serverless(self, thing: Thing, config: Mapping[str, Any]) -> Cost:
+        """Billed for the time in which it answers, which AWS does not say here; what is held ready is billed always."""
+        memory_mb, held = config["MemorySizeInMB"], config.get("ProvisionedConcurrency")
+        try:
+            price = self.pricing.prices.serverless(memory_mb, region=self.pricing.region)
+        except AmbiguousPriceError:
+            price = None
+        words = f"serverless of {memory_mb} MB" + (f", {held} held ready" if held else "")
+        note = "billed for the time that it answers" + (f": {price}" if price else "")
+        return Cost(thing, None if held else (_NOTHING, _NOTHING), None, words, note)
 
     def _config(self, endpoint: Thing) -> Mapping[str, Any] | None:
         name = endpoint.details.get("EndpointConfigName")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -69,7 +70,7 @@ class Removal:
         for thing in self.inventory.of(kinds.SCALING):
             self._delete(thing, self._end_scaling)
         for thing in self.inventory.of(kinds.ALARM):
-            self._delete(thing, lambda each: self.place.client("cloudwatch").delete_alarms(AlarmNames=[each.name]))
+            self._delete(thing, lambda each: self._cloudwatch.delete_alarms(AlarmNames=[each.name]))
         self._delete_endpoints()
         self._delete_jobs()
         for thing in self.inventory.of(kinds.LOG_GROUP):
@@ -79,9 +80,13 @@ class Removal:
         if stored:
             self._delete_stored(stored)
 
-    @property
+    @cached_property
     def _scheduler(self) -> Any:  # noqa: ANN401  boto3's
         return self.place.client("scheduler")
+
+    @cached_property
+    def _cloudwatch(self) -> Any:  # noqa: ANN401
+        return self.place.client("cloudwatch")
 
     def _stop_jobs(self) -> None:
         """Asks only: they end meanwhile. A tuning job stops its own."""

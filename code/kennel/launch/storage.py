@@ -29,8 +29,8 @@ class Stored:
     uploads: int = 0
 
     def __str__(self) -> str:
-        unfinished = f" and {self.uploads} unfinished uploads" * bool(self.uploads)
-        return f"{self.objects} objects{unfinished}, {in_units(self.size)} below {self.address}"
+        unfinished = f" and {_count(self.uploads, 'unfinished upload')}" if self.uploads else ""
+        return f"{_count(self.objects, 'object')}{unfinished}, {in_units(self.size)} below {self.address}"
 
 
 def stored_in(place: Place) -> Stored | None:
@@ -81,6 +81,10 @@ def in_units(size: int) -> str:
         if size < factor * 1000:
             return f"{size / factor:.1f} {unit}"
     return f"{size / 1e12:.1f} TB"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _prefix(place: Place) -> str:
