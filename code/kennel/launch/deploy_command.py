@@ -100,6 +100,8 @@ def _clear(plan: EndpointPlan, place: Place, arguments: argparse.Namespace) -> C
         model_uri=plan.model_uri,
         max_cost=arguments.max_cost,
         is_dry=arguments.dry_run,
+        serverless_mb=plan.serverless_mb,
+        is_async=plan.async_uri is not None,
     )
 
 
