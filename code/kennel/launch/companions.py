@@ -1,6 +1,6 @@
 """What of ours stands around endpoints in other services: schedules, scaling, alarms, log groups.
 
-Exercise it: pytest tests/aws/test_inventory_on_aws.py
+Exercise it: pytest tests/aws/test_cleanup_on_aws.py
 """
 
 import datetime

@@ -6,7 +6,7 @@
 The tagging API tells of deleted things for hours, and of new ones only after minutes. So what it names is described,
 and what is new (of the last day) or runs is asked for in SageMaker's own lists too, with its tags. Nothing counts as
 ours without the tag kennel:created-by.
-Exercise it: pytest tests/aws/test_inventory_on_aws.py
+Exercise it: pytest tests/aws/test_cleanup_on_aws.py
 """
 
 import datetime

@@ -1,6 +1,6 @@
 """What Kennel made on AWS as a table: first what costs, then what is only there.
 
-Exercise it: pytest tests/unit/launch/test_inventory_table.py
+Exercise it: pytest tests/unit/launch/test_cost.py
 """
 
 import datetime

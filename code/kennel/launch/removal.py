@@ -7,7 +7,7 @@
 What costs goes first: jobs are told to stop; schedules, scaling and alarms go; then endpoints, what they were made of,
 and at last the records and logs of jobs. Saying it again goes on where it ended. Transform jobs cannot be deleted on
 AWS: they lose our tags, and cost nothing.
-Exercise it: pytest tests/aws/test_removal_on_aws.py
+Exercise it: pytest tests/aws/test_cleanup_on_aws.py
 """
 
 import time

@@ -3,7 +3,7 @@
     stored_in(place)                    # 120 objects, 1.2 GB below s3://bucket/kennel
     remove_stored(place)
 
-Exercise it: pytest tests/aws/test_storage_on_aws.py
+Exercise it: pytest tests/aws/test_cost_on_aws.py
 """
 
 from collections.abc import Iterator

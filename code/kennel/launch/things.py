@@ -1,6 +1,6 @@
 """What Kennel made on AWS, as values: one thing, and all that was found.
 
-Exercise it: pytest tests/unit/launch/test_things.py
+Exercise it: pytest tests/unit/launch/test_cost.py tests/aws/test_cleanup_on_aws.py
 """
 
 import datetime
