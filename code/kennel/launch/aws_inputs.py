@@ -1,8 +1,8 @@
 """What a job on AWS reads: pictures that were uploaded, weights of this machine, checkpoints of an earlier job.
 
-    lines = check_data("s3://bucket/kennel/data/dogs/", place)      # UserError for an upload that was cut short
-    job = with_weights_in_s3(job, place)                            # their address; send_weights copies them
-    checkpoint_uri("dogs-1", place)                                 # for --resume
+    print(data_line("s3://bucket/kennel/data/dogs/", place))
+    job = with_weights_in_s3(job, place)                # their address; send_weights copies them
+    checkpoint_uri("dogs-1", place)                     # for --resume
 
 Exercise it: pytest tests/aws/test_train_on_aws.py
 """
@@ -23,36 +23,34 @@ from kennel.launch.places import Place
 
 WEIGHTS: Final = "weights"
 _GOES_ON: Final = ("InProgress", "Stopping")
+_DENIED: Final = ("AccessDenied", "403", "NoSuchBucket")
 # As kennel.dataset reads folders: their names, and what is kept from training where pictures come in one piece.
 _TRAIN: Final = ("train", "training")
 _HELD_OUT_SHARE: Final = 0.2
 
 
-def check_data(uri: str, place: Place) -> list[str]:
-    """What is known of the pictures there, for a person. UserError for an upload that was interrupted.
-
-    uri: with a slash at its end. The pictures themselves were checked when they were uploaded.
-    """
+def data_line(uri: str, place: Place) -> str:
+    """What an upload says of the pictures there, for a person. They themselves were checked when they were uploaded."""
     found = find_manifest(uri, place)
-    if found is None:
-        return [
-            f"warning: {uri} has no manifest beside it, so nobody knows whether all pictures are there and good. "
-            "scripts/upload.sh --data DIR checks them and writes one."
-        ]
-    if found.digest is None:
-        raise UserError(
-            f"The upload to {uri} was interrupted: {len(found.files)} files are there, and some are not. Say "
-            "scripts/upload.sh --data DIR again: it goes on where it was."
+    if found is None or found.digest is None:
+        return (
+            f"warning: {uri} has no manifest beside it that says what is there, so nobody knows whether all pictures "
+            "are there and good. scripts/upload.sh --data DIR checks them and writes one."
         )
     size_mb = sum(entry.size for entry in found.files.values()) / 1e6
-    return [f"data: {uri}, {len(found.files)} files, {size_mb:.0f} MB, digest {found.digest[:16]}"]
+    return f"data: {uri}, {len(found.files)} files, {size_mb:.0f} MB, digest {found.digest[:16]}"
 
 
 def find_manifest(uri: str, place: Place) -> Manifest | None:
-    """What an upload left beside the pictures, if one did."""
+    """What an upload left beside the pictures; None where nothing is, or it may not be read."""
     bucket, key = _address(uri)
     with in_words():
-        return ManifestFile(place.client("s3"), bucket, f"{key.rstrip('/')}.manifest.json").read()
+        try:
+            return ManifestFile(place.client("s3"), bucket, f"{key.rstrip('/')}.manifest.json").read()
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _DENIED:
+                raise
+            return None
 
 
 def training_images(manifest: Manifest) -> int:

@@ -19,7 +19,6 @@ from decimal import Decimal
 from pathlib import Path
 
 from kennel.aws.instances import TRAIN
-from kennel.aws.request_checks import check_requests
 from kennel.errors import UserError
 from kennel.launch import aws_inputs
 from kennel.launch.dry_run import as_json, held
@@ -75,8 +74,6 @@ def prepare(job: TrainingJob, place: Place, wanted: Wanted, *, jobs: int = 1, at
     """All checks of `jobs` such trainings, `at_once` side by side; what was found is printed. Raises UserError."""
     place.need("role", "bucket")
     say = _to_stderr if wanted.is_dry else print
-    if not wanted.is_dry:
-        _say_each(say, aws_inputs.check_data(job.channels["data"], place))
     weights = aws_inputs.local_weights(job)
     there = aws_inputs.with_weights_in_s3(job, place)
     cleared = clear_jobs(
@@ -91,6 +88,8 @@ def prepare(job: TrainingJob, place: Place, wanted: Wanted, *, jobs: int = 1, at
         is_dry=wanted.is_dry,
     )
     _say_each(say, cleared.lines)
+    if not wanted.is_dry:
+        say(aws_inputs.data_line(job.channels["data"], place))
     return Ready(there, cleared.place, weights)
 
 
@@ -105,7 +104,6 @@ def create(ready: Ready, wanted: Wanted, send: Callable[[Place], None]) -> bool:
     if ready.weights:
         _to_stderr(f"before that: aws s3 cp {shlex.quote(str(ready.weights))} {shlex.quote(weights_uri)}")
     place = dataclasses.replace(ready.place)  # its clients are still to be made, so that all their requests are held
-    check_requests(place.boto)
     with held(place.boto) as requests:
         send(place)
     print(as_json(requests))
