@@ -156,7 +156,7 @@ def image(ecr: Any, place: Place, kind: str, *, is_cpu: bool) -> Found[Image]:  
 def _own(ecr: Any, reference: str, kind: str, *, is_cpu: bool) -> Image:  # noqa: ANN401
     """For machines without GPU the image of a sixth of the size, where it was pushed."""
     variants = (CPU, "") if is_cpu else ("",)
-    found = images.find_own_image(reference, ecr, commit=_commit(), variants=variants)
+    found = images.find_own_image(reference, ecr, commit=commit_here(), variants=variants)
     if found is not None:
         return found
     raise UserError(
@@ -173,14 +173,14 @@ def _is_default(reference: str, kind: str) -> bool:
 
 def _age(found: Image, reference: str) -> str:
     """A note where the image is of another commit than the files here."""
-    commit = _commit()
+    commit = commit_here()
     is_tag_of_commit = found.tag and re.match(r"[0-9a-f]{40}", found.tag)
     if not is_tag_of_commit or not commit or str(found.tag).startswith(commit):
         return ""
     return f"; the newest there is: this checkout is at {commit[:12]}, of which none was pushed"
 
 
-def _commit() -> str | None:
+def commit_here() -> str | None:
     """Of this checkout; None where it is none."""
     root = Path(__file__).resolve().parents[3]
     try:
