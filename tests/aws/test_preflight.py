@@ -69,7 +69,7 @@ def account(opened: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     for key, value in {**opened.environ, **own}.items():
         monkeypatch.setenv(key, value)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(preflight_checks, "_commit", lambda: None)
+    monkeypatch.setattr(preflight_checks, "commit_here", lambda: None)
     return opened
 
 
@@ -181,11 +181,11 @@ def test_without_an_image_of_this_version_the_commits_or_the_newest_counts(
     images.clear()
     ours, newer = "a" * 40, "b" * 40
     digest = images.put("kennel-train", ours)
-    monkeypatch.setattr(preflight_checks, "_commit", lambda: ours)
+    monkeypatch.setattr(preflight_checks, "commit_here", lambda: ours)
     cleared = clear(open_place("aws"))
     assert cleared.place.train_image.endswith(digest) and f"(tag {ours}, CUDA 13.2)" in "\n".join(cleared.lines)
     assert "checkout" not in "\n".join(cleared.lines)
-    monkeypatch.setattr(preflight_checks, "_commit", lambda: newer)
+    monkeypatch.setattr(preflight_checks, "commit_here", lambda: newer)
     assert "this checkout is at bbbbbbbbbbbb, of which none was pushed" in "\n".join(clear(open_place("aws")).lines)
 
 
