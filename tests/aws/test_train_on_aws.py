@@ -9,6 +9,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from account import EXPIRED, THROTTLED, UNAVAILABLE, Account
 from whole_account import BUCKET, DATA, ROLE, LostAnswer, be_user, kennel, put_pictures, whole_account
 
 from conftest import impatient
+from local_service import wait_until
 
 QUICK = ["-p", "lr=0.01", "-p", "epochs=2"]
 HERE = Path(__file__).parent
@@ -247,34 +249,63 @@ def test_debug_is_our_own_hooks_unless_sagemaker_debugger_is_asked_for(
     assert "which only SageMaker Debugger passes on: add --debugger" in capsys.readouterr().err
 
 
+def stop_after_two_epochs(account: Account, name: str) -> None:
+    """As a spot interruption does: SIGTERM, in the middle of it."""
+    logs, group = account.admin("logs"), "/aws/sagemaker/TrainingJobs"
+
+    def has_trained() -> bool:
+        streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]
+        events = [logs.get_log_events(logGroupName=group, logStreamName=each["logStreamName"]) for each in streams]
+        return any("epoch=2/" in line["message"] for each in events for line in each["events"])
+
+    def is_told() -> bool:
+        try:
+            return has_trained()
+        except logs.exceptions.ResourceNotFoundException:
+            return False
+
+    wait_until(is_told, deadline_s=200, what="the second epoch")
+    account.admin("sagemaker").stop_training_job(TrainingJobName=name)
+
+
 @pytest.mark.timeout(300)
-def test_the_real_road_of_pictures_weights_tensors_and_checkpoints_through_s3(
+def test_the_real_road_of_pictures_checkpoints_and_tensors_through_s3(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     make_folder: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """A training that is stopped in its middle, goes on from S3 as another job, and is looked at by rules."""
     folder = make_folder()
     small = ["-p", "weights=none", "-p", "trainable=all", "-p", "batch-size=8", "-p", "image-size=32"]
     with whole_account(tmp_path / "runs") as account:
         be_user(account, monkeypatch, tmp_path)
         assert kennel("upload", "--data", folder, "--name", "colours") == 0
         common: list[Any] = ["train", "--on", "aws", "--data", f"s3://{BUCKET}/kennel/data/colours", *small]
-        assert kennel(*common, "--name", "road", "-p", "epochs=2", "--debug") == 0
+        common += ["-p", "epochs=8", "-p", "patience=0"]
+        with ThreadPoolExecutor(1) as pool:
+            stopping = pool.submit(stop_after_two_epochs, account, "road")
+            assert kennel(*common, "--name", "road") == 1
+            stopping.result()
         said = capsys.readouterr().out
-        assert "epoch=2/2 train_loss=" in said and "training job road: Completed" in said
-        assert "LossNotDecreasing" in said  # the rules, over the tensors in output.tar.gz
-        assert f"kennel debug s3://{BUCKET}/kennel/jobs/road" in said
+        assert "epoch=2/8 train_loss=" in said and "epoch=8/8" not in said
+        assert "go on from its checkpoint: kennel train --on aws --resume road" in said
         s3 = account.admin("s3")
         keys = [each["Key"] for each in s3.list_objects_v2(Bucket=BUCKET, Prefix="kennel/jobs/road/")["Contents"]]
-        assert {"kennel/jobs/road/output/model.tar.gz", "kennel/jobs/road/output/output.tar.gz"} <= set(keys)
-        assert any("/checkpoints/" in key for key in keys)
+        assert "kennel/jobs/road/output/model.tar.gz" in keys and any("/checkpoints/" in key for key in keys)
 
-        assert kennel(*common, "--name", "further", "-p", "epochs=3", "--resume", "road") == 0
-        assert "resumed at epoch=" in capsys.readouterr().out
-        assert (
-            account.asked("CreateTrainingJob")[1]["CheckpointConfig"]["S3Uri"]
-            == f"s3://{BUCKET}/kennel/jobs/road/checkpoints"
-        )
-        assert kennel(*common, "--name", "never", "--resume", "nobody") == 2
-        assert "There is no training job 'nobody'" in capsys.readouterr().err
+        assert kennel(*common, "--name", "further", "--resume", "road", "--debug") == 0
+        said = capsys.readouterr().out
+        assert "resumed at epoch=" in said and "epoch=8/8 train_loss=" in said
+        request = account.asked("CreateTrainingJob")[1]
+        assert request["CheckpointConfig"]["S3Uri"] == f"s3://{BUCKET}/kennel/jobs/road/checkpoints"
+        assert "LossNotDecreasing" in said  # the rules, over the tensors in output.tar.gz
+        assert f"the rules again, with other thresholds: kennel debug s3://{BUCKET}/kennel/jobs/further" in said
+
+
+def test_checkpoints_that_are_not_there_are_refused(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("never", "--resume", "nobody") == 2
+    assert "There is no training job 'nobody'" in capsys.readouterr().err
+    assert train("empty") == 0
+    assert train("never", "--resume", "empty") == 2
+    assert "'empty' has no checkpoint to go on from: s3://my-bucket/kennel/jobs/empty/" in capsys.readouterr().err
