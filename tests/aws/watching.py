@@ -35,33 +35,38 @@ def ended_training(account: Account, name: str, *, steps: int = 1) -> str:
     return str(job()["ModelArtifacts"]["S3ModelArtifacts"])
 
 
-def tune(account: Account, name: str, *, jobs: int = 3, **orders: str) -> None:
-    """A search of the stand-in program, over lr; orders: hyperparameters of all."""
+OBJECTIVE = {"Name": "objective", "Regex": "objective=([0-9.]+)"}
+LR = {"Name": "lr", "MinValue": "0.001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
+
+
+def tune(account: Account, name: str, *, jobs: int = 3, metric: dict[str, str] | None = None, **orders: str) -> None:
+    """A search of a stand-in program, over lr. metric: as it prints it. orders: hyperparameters of all."""
+    metric = metric or OBJECTIVE
     request = training_request("unused", orders={key.replace("_", "-"): value for key, value in orders.items()})
     del request["TrainingJobName"]
     static = request.pop("HyperParameters")
-    request["AlgorithmSpecification"]["MetricDefinitions"] = [{"Name": "objective", "Regex": "objective=([0-9.]+)"}]
-    lr = {"Name": "lr", "MinValue": "0.001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
+    request["AlgorithmSpecification"]["MetricDefinitions"] = [metric]
+    account.admin("s3").create_bucket(Bucket="pictures")
+    account.admin("s3").put_object(Bucket="pictures", Key="dogs/a.jpg", Body=b"x")
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://pictures/dogs/"}}
+    inputs = {"InputDataConfig": [{"ChannelName": "data", "DataSource": source}]}
     account.admin("sagemaker").create_hyper_parameter_tuning_job(
         HyperParameterTuningJobName=name,
         HyperParameterTuningJobConfig={
             "Strategy": "Random",
-            "HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": "objective"},
+            "HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": metric["Name"]},
             "ResourceLimits": {"MaxNumberOfTrainingJobs": jobs, "MaxParallelTrainingJobs": 2},
-            "ParameterRanges": {"ContinuousParameterRanges": [lr]},
+            "ParameterRanges": {"ContinuousParameterRanges": [LR]},
         },
-        TrainingJobDefinition={**request, "StaticHyperParameters": {**static, "objective": "yes"}},
+        TrainingJobDefinition={**request, "StaticHyperParameters": {**static, "objective": "yes"}, **inputs},
     )
 
 
-def endpoint(account: Account, name: str, model_uri: str, **environment: str) -> None:
-    """An endpoint of the stand-in server."""
+def endpoint(account: Account, name: str, **environment: str) -> None:
+    """An endpoint of the stand-in server, which needs no model to be healthy or not."""
     client = account.admin("sagemaker")
-    container = {
-        "Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/kennel-serve:1",
-        "ModelDataUrl": model_uri,
-        "Environment": environment,
-    }
+    image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/kennel-serve:1"
+    container = {"Image": image, "Environment": environment}
     client.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
     variant = {"VariantName": "AllTraffic", "ModelName": name, "InitialInstanceCount": 2, "InstanceType": TYPE}
     client.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])

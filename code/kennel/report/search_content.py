@@ -109,13 +109,14 @@ def _best(best: Json, ranges: Sequence[SearchRange], record: SearchRecord) -> Js
     """The best training, and what a person types to use it."""
     sent = next(each["parameters"] for each in record.trials if each["name"] == best["name"])
     words = " ".join(f"-p {each.name}={shlex.quote(unquoted(sent[each.name]))}" for each in ranges if each.name in sent)
-    data = _channels(record).get("data", "")
-    folder = shlex.quote(urllib.parse.unquote(data.removeprefix("file://"))) if data.startswith("file:") else "DIR"
+    data = _channels(record).get("data", "DIR")
+    there = "--on aws " if data.startswith("s3:") else ""
+    folder = shlex.quote(urllib.parse.unquote(data.removeprefix("file://")))
     return {
         **{key: best[key] for key in ("number", "name", "objective", "seconds", "is_parents", "values")},
         "place": record.trials.index(next(each for each in record.trials if each["name"] == best["name"])),
         "assignments": words,
-        "command": f"scripts/train.sh --data {folder} --best-of {record.name}",
+        "command": f"scripts/train.sh {there}--data {folder} --best-of {record.name}",
     }
 
 
