@@ -216,6 +216,20 @@ def test_spot_has_a_quota_of_its_own_and_a_search_needs_machines_side_by_side(pl
     assert "is 4, 4 needed" in said and "cost: $1.40 to $28.00, likely about $4.67" in said
 
 
+def test_a_rehearsal_comes_after_the_checks(place: Place) -> None:
+    measured: list[float] = []
+
+    def measure() -> float:
+        measured.append(600)
+        return 600
+
+    with pytest.raises(UserError, match="nothing is at"):
+        clear(place, inputs={"data": f"s3://{BUCKET}/none/"}, measure=measure)
+    clear(place, is_dry=True, measure=measure)
+    assert measured == []
+    assert "likely about $0.24" in "\n".join(clear(place, measure=measure).lines) and measured == [600]
+
+
 def test_what_may_not_be_asked_is_not_known_and_stops_nothing(place: Place, account: Account) -> None:
     for operation in ("GetRole", "DescribeImages", "ListServiceQuotas", "GetProducts"):
         account.faults[operation] = [DENIED]

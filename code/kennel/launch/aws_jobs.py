@@ -83,7 +83,7 @@ def prepare(job: TrainingJob, place: Place, wanted: Wanted, *, jobs: int = 1, at
         inputs={name: uri for name, uri in job.channels.items() if uri.startswith("s3://")},
         jobs=jobs,
         at_once=at_once,
-        expected_s=_rehearsed_s(job, place, wanted, say),
+        measure=lambda: _rehearsed_s(job, place, wanted, say),
         max_cost=wanted.max_cost,
         is_dry=wanted.is_dry,
     )

@@ -50,14 +50,15 @@ def clear_jobs(
     jobs: int = 1,
     at_once: int = 1,
     expected_s: float | None = None,
+    measure: Callable[[], float | None] | None = None,
     max_cost: Decimal | None = None,
     is_dry: bool = False,
 ) -> Cleared:
     """A training, a transform, or a search of `jobs` trainings, `at_once` side by side.
 
     use: kennel.aws.instances' TRAIN or TRANSFORM. inputs: addresses in S3, by channel or meaning. expected_s: what one
-    job was measured to take. is_dry: nothing is asked that needs credentials. Raises UserError naming all that is
-    wrong.
+    job was measured to take; or `measure` does that (a rehearsal), once nothing is wrong that is seen without it.
+    is_dry: nothing is asked that needs credentials, and nothing measured. Raises UserError naming all that is wrong.
     """
     kind, machine = ("train" if use == TRAIN else "serve"), resources.instance_type
     collected = _Collected()
@@ -71,6 +72,8 @@ def clear_jobs(
     asked.collect(collected)
     if asked.image.value is not None:
         collected.take(checks.driver(asked.image.value, machine, use))
+    if measure is not None and not collected.problems:
+        expected_s = measure()
     estimate = estimate_job(
         asked.price.value,
         instances=resources.instance_count,
