@@ -34,6 +34,11 @@ _KINDS: Final = {
         "HyperParameterTuningJobName",
         ("HyperParameterTuningJobConfig", "TrainingJobDefinition"),
     ),
+    "CreateTransformJob": (
+        "describe_transform_job",
+        "TransformJobName",
+        ("ModelName", "TransformInput", "TransformOutput", "TransformResources"),
+    ),
 }
 # Retries take seconds; the rest is for clocks that differ.
 _RECENT_S: Final = 900
@@ -44,7 +49,7 @@ _ID: Final = "kennel-created-once"
 def created_once(place: "Place", operation: str, name: str) -> Iterator[None]:
     """Around one request; its ClientError passes unless what it wanted to make is there, made by itself.
 
-    operation: CreateTrainingJob or CreateHyperParameterTuningJob.
+    operation: CreateTrainingJob, CreateHyperParameterTuningJob or CreateTransformJob.
     """
     sent: dict[str, Any] = {}
 

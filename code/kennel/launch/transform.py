@@ -1,56 +1,54 @@
-"""A batch transform of a local folder from one description, made with the SDK's own objects.
+"""A batch transform from one description, of a folder here or a prefix in S3, made with the SDK's own session.
 
-plan = plan_transform("first", Path("photos"), Path("answers"))
-with transform_job(plan, open_place("local")):
-    ...
+    plan = plan_transform("first", Folder(Path("photos")), Folder(Path("answers")))
+    with transform_job(plan, open_place("local")):
+        ...
+
+Exercise it: pytest tests/unit/launch/test_transform.py tests/aws/test_transform_on_aws.py
 """
 
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
 from typing import Any, Final
 
-from kennel.errors import DataError, UserError
-from kennel.launch.jobs import check_name, describe_training_job, new_name, refusals_in_words
+from kennel.aws.instances import has_gpu, has_own_disk
+from kennel.aws.words import CredentialsError, in_words
+from kennel.errors import DataError, KennelError, UserError
+from kennel.launch.creation import created_once
+from kennel.launch.jobs import check_name, new_name, refusals_in_words
+from kennel.launch.kinds import TRANSFORM
 from kennel.launch.places import Place
+from kennel.launch.resources import Resources
+from kennel.launch.transform_files import Files, Folder
+from kennel.launch.transform_format import read_format
 
-_PICTURES: Final = {
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".png": "image/png",
-    ".webp": "image/webp",
-    ".gif": "image/gif",
-    ".bmp": "image/bmp",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-}
-# What SageMaker's own image classification calls a picture of any kind; a job has one content type for all its files.
-_ANY_PICTURE: Final = "application/x-image"
-# The content type of a file, and how it is split.
-_RECORDS: Final = {
-    ".json": ("application/json", "None"),
-    ".jsonl": ("application/json", "Line"),
-    ".ndjson": ("application/json", "Line"),
-    ".csv": ("text/csv", "Line"),
-}
 _MAX_PAYLOAD_MB: Final = 100
+# How many names are looked at for a job's content type: S3 lists so many at once.
+_LOOKED_AT: Final = 1000
+# Without a choice it is 470, which no CUDA 12 or 13 runs on. (TransformAmiVersion; docs.aws.amazon.com/sagemaker.)
+_GPU_AMI: Final = "al2-ami-sagemaker-batch-gpu-535"
 
 
 @dataclass(frozen=True)
 class Transform:
-    """What to transform; nothing in it says where. files: how many there are."""
+    """What to transform; nothing in it says where.
+
+    files: how many there are; None for more than were looked at. max_concurrent: None for as many as the place likes.
+    """
 
     training_job: str
     name: str
-    source: Path
-    target: Path
-    files: int
+    source: Files
+    target: Files
+    files: int | None
     content_type: str
     accept: str
     split_type: str
-    max_concurrent: int
+    max_concurrent: int | None
     strategy: str | None = None
     max_payload_mb: int | None = None
     is_joined: bool = False
@@ -70,63 +68,80 @@ class Choices:
     is_joined: bool = False
 
 
-def plan_transform(training_job: str, source: Path, target: Path, choices: Choices = Choices()) -> Transform:  # noqa: B008
+def plan_transform(
+    training_job: str,
+    source: Files,
+    target: Files,
+    choices: Choices = Choices(),  # noqa: B008
+    *,
+    is_dry: bool = False,
+) -> Transform:
     """A transform of the files in `source`, checked as far as it can be without starting anything.
 
-    Raises UserError or DataError for folders or files that cannot be used.
+    is_dry: also without looking at them, where nobody is signed in. Raises UserError or DataError for folders or files
+    that cannot be used.
     """
     _check_numbers(choices)
-    source, target = source.resolve(), target.resolve()
-    files = _files(source)
-    _check_target(source, target)
-    content_type, split_type = _format(files, choices)
+    _check_apart(source, target)
+    try:
+        names = list(islice(source.names(), _LOOKED_AT + 1))
+        _check_unused(target)
+    except CredentialsError as error:
+        if not is_dry or choices.content_type is None:
+            raise type(error)(f"{error} To see the requests without: --dry-run --content-type TYPE.") from error
+        names = ["unseen"]
+    if not names:
+        raise DataError(f"{source} has no files. --input names a folder of pictures, or of files of JSON lines.")
+    content_type, split_type = (
+        (choices.content_type, "None") if choices.content_type else read_format(names, str(source))
+    )
     return Transform(
         training_job=training_job,
         name=check_name(choices.name, "Transform job") if choices.name else new_name(f"{training_job}-batch"),
         source=source,
         target=target,
-        files=len(files),
+        files=sum(1 for _ in source.names()) if isinstance(source, Folder) else _count(names),
         content_type=content_type,
         accept=choices.accept or ("text/csv" if content_type == "text/csv" else "application/jsonlines"),
-        split_type=split_type,
-        max_concurrent=choices.max_concurrent or _concurrent(choices.max_payload_mb),
+        split_type=choices.split_type or split_type,
+        max_concurrent=choices.max_concurrent,
         # A request of Kennel's own server is one JSON document, whatever it holds.
-        strategy=choices.strategy or ("SingleRecord" if split_type == "Line" else None),
+        strategy=choices.strategy or ("SingleRecord" if (choices.split_type or split_type) == "Line" else None),
         max_payload_mb=choices.max_payload_mb,
         is_joined=choices.is_joined,
     )
 
 
 @contextmanager
-def transform_job(plan: Transform, place: Place) -> Iterator[None]:
+def transform_job(
+    plan: Transform, place: Place, resources: Resources, *, artifacts: str, is_dry: bool = False
+) -> Iterator[None]:
     """Creates a model of the training's archive and the job; the model is deleted afterwards.
 
-    Raises UserError with the API's own words when one is refused.
+    On AWS the model stays as long as a job needs it that nobody watches any more, which is said. artifacts: the
+    archive's address. is_dry: nobody has to be signed in. Raises UserError with the API's own words for a refusal.
     """
-    artifacts = _artifacts(plan.training_job, place)
-    from sagemaker.model import Model
-
-    model = Model(
-        image_uri=place.serve_image,
-        model_data=artifacts,
-        role=place.role,
-        name=plan.name,
-        sagemaker_session=place.session,
-    )
-    with refusals_in_words():
-        transformer = model.transformer(
-            instance_count=1,
-            instance_type=place.instance_type,
-            tags=place.tags_for(plan.name),
-            output_path=plan.target.as_uri(),
-        )
+    _make_model(plan, place, artifacts)
     try:
-        with refusals_in_words():
-            # Not transformer.transform(), which takes s3:// inputs only: files of this machine need no copy.
-            place.session.transform(**_arguments(plan, transformer))
+        with refusals_in_words(), in_words(), created_once(place, "CreateTransformJob", plan.name):
+            # Not transformer.transform(), which takes s3:// inputs only, and no AMI: its session does take them.
+            place.session.transform(**_arguments(plan, place, resources))
         yield
     finally:
-        model.delete_model()
+        if place.is_aws and not is_dry:
+            _delete_model_on_aws(plan, place)
+        else:
+            place.session.delete_model(plan.name)
+
+
+def concurrent(plan: Transform, place: Place, resources: Resources) -> int:
+    """Requests under way at once: as many as a machine has cores, as far as the API allows it with this payload.
+
+    AWS counts a payload of 6 MB where none is named.
+    """
+    cores = _cores(resources.instance_type) if place.is_aws else os.cpu_count() or 1
+    payload_mb = plan.max_payload_mb or (6 if place.is_aws else 1)
+    return plan.max_concurrent or max(1, min(cores, _MAX_PAYLOAD_MB // payload_mb))
 
 
 def describe_transform_job(name: str, place: Place) -> dict[str, Any]:
@@ -134,49 +149,76 @@ def describe_transform_job(name: str, place: Place) -> dict[str, Any]:
     return dict(place.sagemaker.describe_transform_job(TransformJobName=name))
 
 
-def _arguments(plan: Transform, transformer: Any) -> dict[str, Any]:  # noqa: ANN401  sagemaker.transformer.Transformer
-    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": plan.source.as_uri()}}
+def _make_model(plan: Transform, place: Place, artifacts: str) -> None:
+    from sagemaker.session import container_def
+
+    profile = place.profile
+    network = {"Subnets": list(profile.subnets), "SecurityGroupIds": list(profile.security_groups)}
+    with refusals_in_words(), in_words():
+        place.session.create_model(
+            plan.name,
+            place.role,
+            container_def(place.serve_image, artifacts),
+            vpc_config=network if profile.subnets else None,
+            tags=place.tags_for(plan.name),
+        )
+
+
+def _delete_model_on_aws(plan: Transform, place: Place) -> None:
+    """Unless its job still runs, or may: then the command that deletes it is printed."""
+    command = f"aws sagemaker delete-model --model-name {plan.name} --region {place.region}"
+    try:
+        with in_words():
+            description = TRANSFORM.find(plan.name, place)
+            if description is None or TRANSFORM.has_ended(description):
+                place.sagemaker.delete_model(ModelName=plan.name)
+                return
+    except KennelError as error:
+        reason = "nobody is signed in any more" if isinstance(error, CredentialsError) else str(error)
+        print(f"the model {plan.name} could not be deleted ({reason}); later: {command}", file=sys.stderr)
+        return
+    print(f"the model {plan.name} stays until its job has ended; it costs nothing. Then: {command}", file=sys.stderr)
+
+
+def _arguments(plan: Transform, place: Place, resources: Resources) -> dict[str, Any]:
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": plan.source.uri}}
+    output = {"S3OutputPath": plan.target.uri.rstrip("/"), "Accept": plan.accept, "AssembleWith": plan.split_type}
+    key = place.profile.kms_key
     return {
         "job_name": plan.name,
-        "model_name": transformer.model_name,
+        "model_name": plan.name,
         "strategy": plan.strategy,
-        "max_concurrent_transforms": plan.max_concurrent,
+        "max_concurrent_transforms": concurrent(plan, place, resources),
         "max_payload": plan.max_payload_mb,
         "input_config": {"DataSource": source, "ContentType": plan.content_type, "SplitType": plan.split_type},
-        "output_config": {
-            "S3OutputPath": transformer.output_path,
-            "Accept": plan.accept,
-            "AssembleWith": plan.split_type,
-        },
-        "resource_config": {"InstanceType": transformer.instance_type, "InstanceCount": transformer.instance_count},
+        "output_config": {**output, **({"KmsKeyId": key} if key else {})},
+        "resource_config": _machines(place, resources),
         "experiment_config": None,
-        "tags": transformer.tags,
+        "tags": place.tags_for(plan.name),
         "data_processing": {"JoinSource": "Input"} if plan.is_joined else None,
     }
 
 
-def _artifacts(training_job: str, place: Place) -> str:
-    description: Mapping[str, Any] = describe_training_job(training_job, place)
-    artifacts = description.get("ModelArtifacts", {}).get("S3ModelArtifacts")
-    if not artifacts:
-        raise UserError(
-            f"Training job '{training_job}' is {description['TrainingJobStatus']} and has left no model. "
-            "Wait until it is Completed, or train again."
-        )
-    return str(artifacts)
+def _machines(place: Place, resources: Resources) -> dict[str, Any]:
+    if not place.is_aws:
+        return {"InstanceType": place.instance_type, "InstanceCount": 1}
+    machines = {"InstanceType": resources.instance_type, "InstanceCount": resources.instance_count}
+    if place.profile.kms_key and not has_own_disk(resources.instance_type):
+        machines["VolumeKmsKeyId"] = place.profile.kms_key
+    if has_gpu(resources.instance_type):
+        machines["TransformAmiVersion"] = _GPU_AMI
+    return machines
 
 
-def _files(source: Path) -> list[Path]:
-    """The files of a folder that are transformed: all but hidden ones."""
-    if not source.is_dir():
-        raise DataError(f"There is no folder {source}. --input names a folder of pictures, or of files of JSON lines.")
-    files = []
-    for folder, folders, names in os.walk(source):
-        folders[:] = sorted(each for each in folders if not each.startswith("."))
-        files += [Path(folder, name) for name in sorted(names) if not name.startswith(".")]
-    if not files:
-        raise DataError(f"{source} has no files. --input names a folder of pictures, or of files of JSON lines.")
-    return files
+def _cores(instance_type: str) -> int:
+    """By the size in a type's name, as AWS's CPU families and g4dn to g6 have them: large 2, xlarge 4, 2xlarge 8."""
+    size = instance_type.rpartition(".")[2]
+    number = size.removesuffix("xlarge")
+    return 2 if size == "large" else 4 * int(number or 1) if number != size and (number or "1").isdigit() else 1
+
+
+def _count(names: Sequence[str]) -> int | None:
+    return len(names) if len(names) <= _LOOKED_AT else None
 
 
 def _check_numbers(choices: Choices) -> None:
@@ -188,45 +230,17 @@ def _check_numbers(choices: Choices) -> None:
         )
 
 
-def _check_target(source: Path, target: Path) -> None:
-    if target.is_relative_to(source):
+def _check_apart(source: Files, target: Files) -> None:
+    if f"{target.uri.rstrip('/')}/".startswith(f"{source.uri.rstrip('/')}/"):
         raise UserError(f"--output {target} is inside --input {source}: the next transform would read its outputs.")
-    if target.exists() and not target.is_dir():
-        raise UserError(f"--output {target} is a file. Name a folder.")
-    if target.exists() and any(target.iterdir()):
+
+
+def _check_unused(target: Files) -> None:
+    if isinstance(target, Folder):
+        if target.path.exists() and not target.path.is_dir():
+            raise UserError(f"--output {target} is a file. Name a folder.")
+        is_used = target.path.exists() and any(target.path.iterdir())
+    else:
+        is_used = next(target.names(), None) is not None
+    if is_used:
         raise UserError(f"--output {target} is there already and not empty. Name another folder, or delete it first.")
-
-
-def _format(files: list[Path], choices: Choices) -> tuple[str, str]:
-    """The content type and the split type of all files."""
-    if choices.content_type:
-        return choices.content_type, choices.split_type or "None"
-    kinds = {_kind(file): file for file in reversed(files)}
-    if len(kinds) > 1:
-        if all(kind.startswith("image/") for kind, _ in kinds):
-            return _ANY_PICTURE, choices.split_type or "None"
-        (one, first), (other, second), *_ = sorted(kinds.items())
-        raise DataError(
-            f"{first} is {one[0]} and {second} is {other[0]}: a transform job has one content type for all its files. "
-            "Put them into folders of their own, or name the type with --content-type."
-        )
-    [(content_type, split_type)] = kinds
-    return content_type, choices.split_type or split_type
-
-
-def _kind(file: Path) -> tuple[str, str]:
-    suffix = file.suffix.lower()
-    if suffix in _PICTURES:
-        return _PICTURES[suffix], "None"
-    if suffix not in _RECORDS:
-        known = " ".join([*_PICTURES, *_RECORDS])
-        raise DataError(
-            f"{file} is of no kind that is known by its name ({known}). Take it out of the folder, or name the type of "
-            "all files with --content-type."
-        )
-    return _RECORDS[suffix]
-
-
-def _concurrent(max_payload_mb: int | None) -> int:
-    """As many requests at once as there are cores, as far as the API allows it with this payload."""
-    return max(1, min(os.cpu_count() or 1, _MAX_PAYLOAD_MB // (max_payload_mb or 1)))

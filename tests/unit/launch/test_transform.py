@@ -9,15 +9,17 @@ import pytest
 
 from kennel.errors import DataError, KennelError
 from kennel.launch.places import Place
-from kennel.launch.transform import Choices, plan_transform
+from kennel.launch.resources import Resources
+from kennel.launch.transform import Choices, concurrent, plan_transform
 from kennel.launch.transform_command import answers_table, follow_transform
+from kennel.launch.transform_files import Folder
 
 
-def folder_of(path: Path, *names: str) -> Path:
+def folder_of(path: Path, *names: str) -> Folder:
     for name in names:
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_text("x")
-    return path
+    return Folder(path)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,7 @@ def folder_of(path: Path, *names: str) -> Path:
 def test_format_is_found_by_the_names(
     tmp_path: Path, names: tuple[str, ...], content_type: str, split_type: str, strategy: str | None
 ) -> None:
-    plan = plan_transform("first", folder_of(tmp_path / "in", *names), tmp_path / "out")
+    plan = plan_transform("first", folder_of(tmp_path / "in", *names), Folder(tmp_path / "out"))
     assert (plan.content_type, plan.split_type, plan.strategy) == (content_type, split_type, strategy)
     assert plan.accept == ("text/csv" if content_type == "text/csv" else "application/jsonlines")
     assert plan.files == len([name for name in names if not name.startswith(".")])
@@ -51,21 +53,24 @@ def test_what_is_asked_for_counts(tmp_path: Path) -> None:
         max_payload_mb=60,
         is_joined=True,
     )
-    plan = plan_transform("first", source, tmp_path / "out", choices)
+    plan = plan_transform("first", source, Folder(tmp_path / "out"), choices)
+    assert concurrent(plan, Place("local", "role", "train", "serve", "ml.m5.large"), Resources("ml.m5.large")) == 1
     assert (plan.name, plan.content_type, plan.accept, plan.split_type) == ("mine", "text/plain", "x/y", "Line")
-    assert (plan.strategy, plan.max_concurrent, plan.is_joined) == ("MultiRecord", 1, True)
-    assert (
-        plan_transform("first", source, tmp_path / "out", Choices(content_type="x", max_concurrent=7)).max_concurrent
-        == 7
-    )
+    assert (plan.strategy, plan.is_joined) == ("MultiRecord", True)
 
 
 def test_requests_are_as_many_as_keep_the_cores_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    source = folder_of(tmp_path / "in", "a.jpg")
-    assert plan_transform("first", source, tmp_path / "out").max_concurrent * 6 <= 2 * 64 * 6
-    limited = plan_transform("first", source, tmp_path / "out", Choices(max_payload_mb=10))
-    assert limited.max_concurrent == 10
+    source, target = folder_of(tmp_path / "in", "a.jpg"), Folder(tmp_path / "out")
+    here, there = (Place(name, "role", "train", "serve", "ml.m5.large") for name in ("local", "aws"))
+
+    def at_once(place: Place, instance: str = "ml.c7i.4xlarge", **choices: Any) -> int:  # noqa: ANN401
+        return concurrent(plan_transform("first", source, target, Choices(**choices)), place, Resources(instance))
+
+    assert at_once(here) == 64 and at_once(here, max_payload_mb=10) == 10 and at_once(here, max_concurrent=7) == 7
+    assert at_once(there) == 16 and at_once(there, max_payload_mb=10) == 10 and at_once(there, max_concurrent=7) == 7
+    sizes = {"ml.c7i.large": 2, "ml.c7i.xlarge": 4, "ml.c7i.2xlarge": 8, "ml.c7i.metal-48xl": 1}
+    assert {size: at_once(there, size) for size in sizes} == sizes
 
 
 @pytest.mark.parametrize(
@@ -91,12 +96,12 @@ def test_folders_that_cannot_be_used_are_refused(
     (tmp_path / "file").touch()
     folder_of(tmp_path / "in", *names)
     with pytest.raises(KennelError, match=message):
-        plan_transform("first", tmp_path / "in", tmp_path / target, Choices(**choices))
+        plan_transform("first", Folder(tmp_path / "in"), Folder(tmp_path / target), Choices(**choices))
 
 
 def test_missing_input_is_the_datas_fault(tmp_path: Path) -> None:
     with pytest.raises(DataError):
-        plan_transform("first", tmp_path / "none", tmp_path / "out")
+        plan_transform("first", Folder(tmp_path / "none"), Folder(tmp_path / "out"))
 
 
 def test_answers_are_shown_in_short(tmp_path: Path) -> None:
@@ -112,7 +117,7 @@ def test_answers_are_shown_in_short(tmp_path: Path) -> None:
     }
     for name, text in answers.items():
         (tmp_path / name).write_text(text)
-    assert answers_table(tmp_path).splitlines() == [
+    assert answers_table(Folder(tmp_path)).splitlines() == [
         "  a.jpg    Pug  98.7%",
         "  b.jpg    Cat?  30.0%",
         "  c.jsonl  Pug  98.7%",
@@ -137,7 +142,7 @@ class StoppableSageMaker:
 def test_ctrl_c_stops_the_job_and_waits_for_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = plan_transform("first", folder_of(tmp_path / "in", "a.jpg"), tmp_path / "out", Choices(name="mine"))
+    plan = plan_transform("first", folder_of(tmp_path / "in", "a.jpg"), Folder(tmp_path / "out"), Choices(name="mine"))
     sagemaker = StoppableSageMaker()
     place = Place("local", "role", "train", "serve", "ml.m5.large")
     place.__dict__["sagemaker"] = sagemaker  # a cached property
