@@ -18,19 +18,9 @@ _FIRST_REGION: Final = "us-east-1"
 
 def check_bucket(client: Any, bucket: str, *, region: str) -> None:  # noqa: ANN401  boto3's `s3`
     """Raises UserError for a bucket that jobs of that region cannot use; ClientError for what says nothing of it."""
-    try:
-        answer = client.head_bucket(Bucket=bucket)
-    except ClientError as error:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if status == 404:
-            raise UserError(f"There is no bucket '{bucket}'. Make it: {create_command(bucket, region)}") from error
-        if status == 403:
-            raise UserError(
-                f"The bucket '{bucket}' is another account's, or you may not look into it (s3:ListBucket). Take "
-                f"another (--bucket), or make one: {create_command('NAME', region)}"
-            ) from error
-        raise
-    there = region_of(answer)
+    there = find_region(client, bucket)
+    if there is None:
+        raise UserError(f"There is no bucket '{bucket}'. Make it: {create_command(bucket, region)}")
     if there != region:
         raise UserError(
             f"The bucket '{bucket}' is in {there}, and jobs would run in {region}: SageMaker reads only buckets of its "
@@ -38,8 +28,20 @@ def check_bucket(client: Any, bucket: str, *, region: str) -> None:  # noqa: ANN
         )
 
 
-def region_of(answer: dict[str, Any]) -> str:
-    """A bucket's region, by HeadBucket's answer."""
+def find_region(client: Any, bucket: str) -> str | None:  # noqa: ANN401
+    """Where it is; None where there is none of that name. Raises UserError for one that we may not look into."""
+    try:
+        answer = client.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status == 404:
+            return None
+        if status == 403:
+            raise UserError(
+                f"The bucket '{bucket}' is another account's, or you may not look into it (s3:ListBucket). Take "
+                f"another (--bucket), or make one: {create_command('NAME', client.meta.region_name)}"
+            ) from error
+        raise
     headers = answer["ResponseMetadata"]["HTTPHeaders"]
     return str(answer.get("BucketRegion") or headers.get("x-amz-bucket-region") or _FIRST_REGION)
 

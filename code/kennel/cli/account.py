@@ -26,6 +26,15 @@ def add_verbs(verbs: Any) -> None:  # noqa: ANN401  argparse does not name its t
     verb.add_argument("--replace", action="store_true", help="whatever else is there under that name may be deleted")
     verb.add_argument("--dry-run", action="store_true", help="say what would be sent and deleted, and do nothing")
     add_profile(verb)
+    verb = add_verb(
+        verbs,
+        "setup",
+        setup,
+        "whether an AWS account is ready, and the commands that make what is missing; status 0 if it is",
+    )
+    verb.add_argument("--write", action="store_true", help="kennel.toml here gets what was found, unless there is one")
+    verb.add_argument("--policy", metavar="NAME", help="only print iam/NAME.json with this account's names in it")
+    add_profile(verb)
 
 
 def upload(arguments: argparse.Namespace) -> int:
@@ -45,6 +54,18 @@ def upload(arguments: argparse.Namespace) -> int:
         has_bad=bool(report.skippable),
     )
     return upload_command.run(data, place, name=arguments.name, is_replaced=arguments.replace, is_dry=arguments.dry_run)
+
+
+def setup(arguments: argparse.Namespace) -> int:
+    """Prints what there is and what is missing; status 0 only if all that is needed is there."""
+    from kennel.launch import setup_command
+    from kennel.launch.places import open_place
+
+    place = open_place("aws", settings=settings_of(arguments))
+    if arguments.policy:
+        print(setup_command.policy(arguments.policy, place))
+        return 0
+    return setup_command.run(place, is_written=arguments.write)
 
 
 def digest_without(report: Any) -> str:  # noqa: ANN401  kennel.dataset.check.CheckReport, imported late
