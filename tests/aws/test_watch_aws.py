@@ -90,15 +90,16 @@ def test_a_training_is_followed_to_its_end(account: Account, capsys: Said) -> No
 
 
 def test_throttling_and_faults_of_aws_are_waited_for(account: Account, capsys: Said) -> None:
-    watching.train(account, "slow", steps=3, step_s="0.3")
-    account.faults["DescribeTrainingJob"] = [None, None, THROTTLED, THROTTLED, UNAVAILABLE, None, UNAVAILABLE]
+    watching.train(account, "slow", steps=12, step_s="0.3")
+    account.faults["DescribeTrainingJob"] = [THROTTLED, UNAVAILABLE, None, UNAVAILABLE]
     account.faults["GetLogEvents"] = [THROTTLED]
     assert attach("slow", "--kind", "training") == 0
     said = capsys.readouterr().out
     assert "AWS wants to be asked less often (DescribeTrainingJob: ThrottlingException)." in said
     assert "AWS has a fault of its own (DescribeTrainingJob: 503)." in said
     assert said.count("goes on, and so does watching it") == said.count("AWS answers again.") >= 2
-    assert [line[:6] for line in said.splitlines() if line.startswith("step=")] == ["step=0", "step=1", "step=2"]
+    steps = [line.split()[0] for line in said.splitlines() if line.startswith("step=")]
+    assert steps == [f"step={step}" for step in range(12)]
 
 
 def test_expired_credentials_end_the_watching_and_not_the_job(account: Account, capsys: Said) -> None:

@@ -6,6 +6,8 @@ from account import Account
 from stand_in_prices import Prices, product
 
 from kennel import cli
+from kennel.aws.profile import Profile
+from kennel.aws.tags import as_list, tags_for
 from local_service import BUCKET, ROLE, training_request, wait_until
 
 TYPE = "ml.m5.large"
@@ -20,7 +22,9 @@ def prices() -> Prices:
 def train(account: Account, name: str, *, steps: int = 3, **orders: str) -> None:
     """A training job of the stand-in program, which a person started before."""
     orders = {key.replace("_", "-"): value for key, value in orders.items()}
-    account.admin("sagemaker").create_training_job(**training_request(name, steps=steps, orders=orders))
+    request = training_request(name, steps=steps, orders=orders)
+    # Only what Kennel made may be stopped: iam/person.json.
+    account.admin("sagemaker").create_training_job(**request, Tags=as_list(tags_for(name, Profile())))
 
 
 def ended_training(account: Account, name: str, *, steps: int = 1) -> str:
