@@ -150,7 +150,7 @@ class Watched:
             name=self.name,
             state=state,
             message=state_words(state, str(transitions[-1].get("StatusMessage") or "")),
-            metrics=self._metrics,
+            metrics=dict(self._metrics),
             epoch=self._epoch,
             cost=self._cost(),
             elapsed_s=self._elapsed_s(),
