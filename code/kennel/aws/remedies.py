@@ -49,6 +49,15 @@ _BY_REASON: Final = (
         "actions of iam/execution-role.json.",
     ),
     (
+        r"Could not assume role|execution role ARN .* is invalid",
+        "The execution role must exist and trust sagemaker.amazonaws.com; one made a minute ago is not known "
+        "everywhere yet. scripts/setup.sh checks it.",
+    ),
+    (
+        r"ResourceLimitExceeded|account-level service limit",
+        "The quota of that machine is used up or 0. Ask for more in Service Quotas, SageMaker; or fewer side by side.",
+    ),
+    (
         r"Access ?Denied|not authorized",
         "The execution role lacks a permission. iam/execution-role.json has what jobs need.",
     ),
@@ -58,7 +67,27 @@ _BY_REASON: Final = (
 # What the last lines of a log tell where the reason tells nothing.
 _BY_LOG: Final = (
     (r"CUDA out of memory|OutOfMemoryError", "The GPU's memory is full. Use a smaller batch-size or image-size."),
-    (r"unsatisfied condition: cuda", "The driver is older than the image's CUDA. Use another instance type or image."),
+    (
+        r"unsatisfied condition: cuda|CUDA driver version is insufficient|no kernel image is available",
+        "The driver, or the GPU, is older than the image's CUDA. Use another instance type or image.",
+    ),
+    (
+        r"Bus error|insufficient shared memory",
+        "The container's shared memory is full: a smaller batch-size, or a larger instance.",
+    ),
+    (
+        r"exec format error",
+        "The image is for another processor. Build it for linux/amd64 (scripts/build.sh does).",
+    ),
+    (
+        r"ModuleNotFoundError|No module named",
+        "The image lacks a package that the script wants: name it in requirements.txt beside the script.",
+    ),
+    (
+        r"PeerError|NCCL error|RendezvousTimeout",
+        "The machines of the job lost each other. One of them has failed before: look at the first error of each host. "
+        "In a VPC their security group must let them talk to each other.",
+    ),
     (r"No space left on device", "The disk is full. Give the job a larger one (--volume GB)."),
     (
         r"Name or service not known|Temporary failure in name resolution|Connection timed out",
@@ -66,6 +95,7 @@ _BY_LOG: Final = (
     ),
 )
 _BY_STATUS: Final = {
+    132: "It used an instruction that this processor does not have: use a newer instance type.",
     137: "It was killed, most often for want of memory: a smaller batch-size or image-size, or an instance with more.",
     139: "It crashed (segmentation fault). The last lines of its log say where.",
     143: "It was told to stop.",

@@ -36,7 +36,9 @@ _THROTTLED: Final = (
     "SlowDown",
     "RequestLimitExceeded",
 )
-_DENIED: Final = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation")
+# A HEAD of S3 has no body, and so no more to say than its status.
+_DENIED: Final = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "403")
+_TAKEN: Final = ("ResourceInUse", "ResourceInUseException", "ConflictException")
 _RENEW: Final = "Renew them (aws sso login, or new values of AWS_ACCESS_KEY_ID and so on) and say it again."
 _QUOTA: Final = re.compile(r"service limit '(?P<name>[^']+)' is (?P<limit>[\d.]+)")
 _ACTION: Final = re.compile(r"not authorized to perform: (?P<action>[\w-]+:\w+)(?: on resource: (?P<resource>\S+))?")
@@ -71,6 +73,19 @@ _REMEDIES: Final = (
         "Choose another name, or delete what has it (scripts/delete.sh).",
     ),
     (r"Cannot update in-progress endpoint", "Wait until the endpoint is InService or Failed, and say it again."),
+    (
+        r"Could not find endpoint configuration|has just been created|still being created",
+        "What was made a moment ago is not known everywhere yet: say it again in a minute.",
+    ),
+    (r"Requested resource not found|can't find a tuning job", "See what there is with: kennel list --on aws"),
+    (
+        r"specified bucket does not exist",
+        "Look at --bucket and at the region; scripts/setup.sh prints the command that makes one.",
+    ),
+    (
+        r"must be addressed using the specified endpoint|Moved Permanently",
+        "The bucket is in another region. Data, bucket and jobs have to be in one: look at --region.",
+    ),
 )
 
 
@@ -121,11 +136,15 @@ def explained(error: ClientError | BotoCoreError) -> KennelError:
     if code in _CLOCK:
         return CredentialsError(f"{what}. Either the secret key is wrong, or this machine's clock is: look at both.")
     if code in _THROTTLED:
-        return KennelError(f"{what}, also after several tries. Wait a minute and say it again: nothing was made.")
+        return KennelError(f"{what}, also after several tries. It was not done: wait a minute and say it again.")
     if code in _DENIED:
         return UserError(_denied(what, message))
     if code == "ResourceLimitExceeded":
         return UserError(_over_quota(what, message))
+    if code == "400" and error.operation_name.startswith("Head"):
+        return UserError(f"{what}. S3 does not say why; most often the credentials have expired. {_RENEW}")
+    if code in _TAKEN:
+        return UserError(f"{what}. Choose another name: those of jobs stay taken, also when the job is deleted.")
     remedy = next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, message)), "")
     raised = UserError if status < 500 else KennelError
     return raised(f"{what}. {remedy}".removesuffix(". ") if remedy else what)

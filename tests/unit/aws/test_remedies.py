@@ -16,6 +16,9 @@ from kennel.aws.remedies import remedy
         ("ClientError: Please use an instance type with more memory, or reduce the size", "ran out of memory"),
         ("MaxWaitTimeExceeded", "leave out --spot"),
         ("ClientError: Artifact upload failed: Access Denied", "lacks a permission"),
+        ('The execution role ARN "arn:x" is invalid. Please ensure', "trust sagemaker.amazonaws.com"),
+        ("ResourceLimitExceeded: The account-level service limit", "quota of that machine"),
+        ("AlgorithmError: , exit code: 132", "newer instance type"),
     ],
 )
 def test_known_reasons_have_a_remedy(reason: str, advice: str) -> None:
@@ -25,6 +28,20 @@ def test_known_reasons_have_a_remedy(reason: str, advice: str) -> None:
 def test_the_log_tells_where_the_reason_does_not() -> None:
     lines = ["epoch=1/5", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"]
     assert "GPU's memory is full" in str(remedy("AlgorithmError: ExecuteUserScriptError, exit code: 1", lines))
+
+
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        ("exec /usr/bin/train: exec format error", "another processor"),
+        ("ModuleNotFoundError: No module named 'timm'", "requirements.txt"),
+        ("RuntimeError: DataLoader worker is killed by signal: Bus error", "shared memory is full"),
+        ("CUDA driver version is insufficient for CUDA runtime version", "older than the image's CUDA"),
+        ("OSError: [Errno 28] No space left on device", "Give the job a larger one"),
+    ],
+)
+def test_known_lines_have_a_remedy(line: str, advice: str) -> None:
+    assert advice in str(remedy("AlgorithmError: ExecuteUserScriptError, exit code: 1", ["epoch=1/5", line]))
 
 
 def test_what_is_not_known_has_none() -> None:

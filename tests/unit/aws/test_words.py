@@ -4,7 +4,7 @@ import botocore.exceptions
 import pytest
 from botocore.exceptions import ClientError
 
-from kennel.aws.words import CredentialsError, explained, in_words, is_expired
+from kennel.aws.words import CredentialsError, explained, in_words, is_expired, passing_cause
 from kennel.errors import KennelError, UserError
 
 
@@ -36,6 +36,10 @@ DENIED = (
         (refused("ValidationException", 'No S3 objects found under S3 URL "s3://a"'), UserError, "scripts/upload.sh"),
         (refused("ValidationException", "Could not assume role arn:x"), UserError, "trust sagemaker.amazonaws.com"),
         (refused("ValidationException", "Something new"), UserError, "AWS refused CreateTrainingJob: Something new$"),
+        (refused("ResourceInUse", "dogs-1 exists"), UserError, "dogs-1 exists. Choose another name"),
+        (refused("403", "Forbidden", 403), UserError, "Forbidden. The policies that are needed are in iam/"),
+        (refused("NoSuchBucket", "The specified bucket does not exist", 404), UserError, "Look at --bucket and at the"),
+        (refused("ValidationException", "Requested resource not found."), UserError, "kennel list --on aws"),
         (refused("InternalFailure", "oops", 500), KennelError, "AWS refused CreateTrainingJob: oops"),
     ],
 )
@@ -63,6 +67,26 @@ def test_what_never_came_to_aws_is_explained(error: Exception, kind: type[Kennel
     with pytest.raises(KennelError, match=message) as raised, in_words():
         raise error
     assert type(raised.value) is kind
+
+
+def test_a_head_of_s3_that_says_nothing_hints_at_credentials() -> None:
+    response = {"Error": {"Code": "400", "Message": "Bad Request"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    assert "most often the credentials have expired" in str(explained(ClientError(response, "HeadBucket")))
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (refused("ThrottlingException"), "AWS wants to be asked less often (CreateTrainingJob: ThrottlingException)."),
+        (refused("503", "", 503), "AWS has a fault of its own (CreateTrainingJob: 503)."),
+        (botocore.exceptions.ReadTimeoutError(endpoint_url="https://x"), "AWS cannot be reached (Read timeout on"),
+        (refused("ExpiredToken"), None),
+        (refused("ValidationException"), None),
+        (ValueError(), None),
+    ],
+)
+def test_what_passes_by_itself_is_told_from_what_does_not(error: Exception, cause: str | None) -> None:
+    assert str(passing_cause(error)).startswith(str(cause))
 
 
 def test_other_errors_pass() -> None:
