@@ -19,6 +19,7 @@ from account import EXPIRED, THROTTLED, UNAVAILABLE, Account
 from whole_account import BUCKET, DATA, ROLE, LostAnswer, be_user, kennel, put_pictures, whole_account
 
 from conftest import impatient
+from kennel.launch.places import open_place
 from local_service import wait_until
 
 QUICK = ["-p", "lr=0.01", "-p", "epochs=2"]
@@ -289,7 +290,7 @@ def test_the_real_road_of_pictures_checkpoints_and_tensors_through_s3(
             stopping.result()
         said = capsys.readouterr().out
         assert "epoch=2/8 train_loss=" in said and "epoch=8/8" not in said
-        assert "go on from its checkpoint: kennel train --on aws --resume road" in said
+        assert "go on from its checkpoint: kennel train --on aws ... --resume road" in said
         s3 = account.admin("s3")
         keys = [each["Key"] for each in s3.list_objects_v2(Bucket=BUCKET, Prefix="kennel/jobs/road/")["Contents"]]
         assert "kennel/jobs/road/output/model.tar.gz" in keys and any("/checkpoints/" in key for key in keys)
@@ -301,6 +302,16 @@ def test_the_real_road_of_pictures_checkpoints_and_tensors_through_s3(
         assert request["CheckpointConfig"]["S3Uri"] == f"s3://{BUCKET}/kennel/jobs/road/checkpoints"
         assert "LossNotDecreasing" in said  # the rules, over the tensors in output.tar.gz
         assert f"the rules again, with other thresholds: kennel debug s3://{BUCKET}/kennel/jobs/further" in said
+
+
+def test_pictures_in_the_local_s3_are_trained_on_here(own_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KENNEL_TRAIN_COMMAND", f"{sys.executable} -S {HERE / 'stand_in_epochs.py'}")
+    monkeypatch.setenv("KENNEL_RUNS", str(own_runs))
+    s3 = open_place().client("s3")
+    s3.create_bucket(Bucket="local-bucket")
+    s3.put_object(Bucket="local-bucket", Key="dogs/train/a/1.jpg", Body=b"1")
+    assert kennel("train", "--on", "local", "--data", "s3://local-bucket/dogs", "--name", "here", *QUICK) == 0
+    assert (own_runs / "here" / "ml" / "input" / "data" / "data" / "train" / "a" / "1.jpg").read_bytes() == b"1"
 
 
 def test_checkpoints_that_are_not_there_are_refused(account: Account, capsys: pytest.CaptureFixture[str]) -> None:

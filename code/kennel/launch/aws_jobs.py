@@ -83,7 +83,7 @@ def prepare(job: TrainingJob, place: Place, wanted: Wanted, *, jobs: int = 1, at
         inputs={name: uri for name, uri in job.channels.items() if uri.startswith("s3://")},
         jobs=jobs,
         at_once=at_once,
-        measure=lambda: _rehearsed_s(job, place, wanted, say),
+        measure=lambda: _rehearsed_s(job, place, wanted),
         max_cost=wanted.max_cost,
         is_dry=wanted.is_dry,
     )
@@ -110,14 +110,14 @@ def create(ready: Ready, wanted: Wanted, send: Callable[[Place], None]) -> bool:
     return False
 
 
-def _rehearsed_s(job: TrainingJob, place: Place, wanted: Wanted, say: Callable[[str], None]) -> float | None:
-    """What one job was seen to take on this machine."""
+def _rehearsed_s(job: TrainingJob, place: Place, wanted: Wanted) -> float | None:
+    """What one job was seen to take on this machine; asked for once nothing else stands in the way."""
     if not wanted.rehearse:
         return None
     from kennel.launch.rehearsal import rehearse
 
     found = rehearse(dataclasses.replace(job, debugging=None), place, pictures=wanted.rehearse)
-    _say_each(say, found.lines)
+    _say_each(print, found.lines)
     return found.expected_s
 
 

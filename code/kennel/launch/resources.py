@@ -121,8 +121,9 @@ def _refuse_of_aws(given: dict[str, Any], on: str) -> None:
     if given.get("instances", 1) != 1 and on == "local":
         raise UserError(f"--instances {given['instances']} needs --on aws or docker: this is one machine.")
     if named:
+        verb = "needs" if len(named) == 1 else "need"
         raise UserError(
-            f"{', '.join(named)} needs --on aws: --on {on} runs on this machine, which is there and costs nothing."
+            f"{', '.join(named)} {verb} --on aws: --on {on} runs on this machine, which is there and costs nothing."
         )
 
 

@@ -91,7 +91,7 @@ def _print_outcome(description: Json, there: str) -> int:
     for metric in description.get("FinalMetricDataList", []):
         print(f"  {metric['MetricName']:<24} {metric['Value']:.4g}")
     if status == "Stopped":
-        print(f"go on from its checkpoint: kennel train{there or ' ...'} --resume {name}")
+        print(f"go on from its checkpoint: kennel train{there} ... --resume {name}")
         return 1
     print(f"deploy it: kennel deploy {name}{there}")
     return 0
