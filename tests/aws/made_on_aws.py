@@ -8,7 +8,6 @@ with furnished(folder) as made:
 Scaling and schedules are moto's, which runs neither; prices are made up.
 """
 
-import datetime
 import io
 import tarfile
 from collections.abc import Iterator
@@ -30,7 +29,6 @@ from kennel.aws.profile import Profile
 from kennel.aws.scaling import Scaling
 from kennel.aws.schedule import TimeToLive
 from kennel.aws.tags import as_list, tags_for
-from kennel.launch.places import Place, open_place
 from local_service import ROLE, training_request, wait_until
 
 BUCKET = "kennel-tests"
@@ -53,11 +51,6 @@ class Made:
         self.tagging = tagging
         self.sagemaker = account.admin("sagemaker")
         self.s3 = account.admin("s3")
-
-    @property
-    def place(self) -> Place:
-        """As the CLI opens it."""
-        return open_place("aws")
 
     def kennel(self, *words: str) -> int:
         """The CLI's exit status."""
@@ -114,7 +107,7 @@ class Made:
         tags = _tags(owner) if owner else []
         self.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE, Tags=tags)
 
-    def deploy(self, name: str, *, tags: bool = True, is_settled: bool = True, **environment: str) -> None:
+    def deploy(self, name: str, *, tags: bool = True, **environment: str) -> None:
         """Model, configuration and endpoint, the first two named after the third as Kennel names them."""
         part = f"{name}-20261121-1f2e" if tags else name
         owned: dict[str, Any] = {"Tags": _tags(name)} if tags else {}
@@ -124,8 +117,7 @@ class Made:
             EndpointConfigName=part, ProductionVariants=[{**variant, "InitialInstanceCount": 1}], **owned
         )
         self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=part, **owned)
-        if is_settled:
-            wait_until(lambda: self.endpoint(name) in ("InService", "Failed"), what=f"endpoint {name}")
+        wait_until(lambda: self.endpoint(name) in ("InService", "Failed"), what=f"endpoint {name}")
 
     def surround(self, name: str) -> None:
         """An endpoint's scaling from 1 to 3, the alarms of a canary, and a time to live of two hours."""
@@ -138,10 +130,6 @@ class Made:
     def endpoint(self, name: str) -> str:
         """Its state."""
         return str(self.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"])
-
-    def age(self, hours: float) -> datetime.datetime:
-        """The time it will be when what is made now is so old."""
-        return datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours)
 
 
 @contextmanager

@@ -4,10 +4,11 @@ Endpoints and jobs are the local SageMaker's: they really end. moto runs no sche
 not shown, nor how long AWS takes, and what its tagging API does not know yet.
 """
 
+import json
 from collections.abc import Iterator
 
 import pytest
-from account import EXPIRED, THROTTLED, fault
+from account import EXPIRED, JSON, THROTTLED, fault
 from made_on_aws import BUCKET, Made, furnished
 
 DENIED = fault("AccessDeniedException", "User: arn:aws:iam::1:user/me is not authorized to perform: {}")
@@ -64,6 +65,7 @@ def test_all_of_ours_is_listed_and_deleted_and_nothing_else(made: Made, capsys: 
 
     assert made.kennel("delete", "--all", "--dry-run") == 0
     dry = capsys.readouterr().out
+    assert "would delete tuning job search" in dry and "search-001" not in dry
     assert "would delete endpoint up (" in dry and "would untag transform job answers" in dry
     assert made.endpoint("up") == "InService"
 
@@ -71,14 +73,19 @@ def test_all_of_ours_is_listed_and_deleted_and_nothing_else(made: Made, capsys: 
     said = capsys.readouterr().out
     lines = said.splitlines()
     assert made.tagging.ours() == []
-    order = ("stopping training job endless", "deleted schedule up.", "deleted scaling", "deleted alarm")
-    order += (
+    order = (
+        "stopping training job endless",
+        "deleted scaling",
+        "deleted alarm",
         "deleted endpoint up",
         "deleted endpoint configuration up",
         "deleted model up",
+        "deleted schedule up.",
+        "deleted schedule group",
         "deleted tuning job search",
+        "untagged transform job answers",
+        "deleted training job done",
     )
-    order += ("untagged transform job answers", "deleted training job done")
     found = [next(number for number, line in enumerate(lines) if line.startswith(each)) for each in order]
     assert found == sorted(found), said
     assert "1 x ml.m5.large" in said and "(2 trainings" not in said and "$0." in said
@@ -97,26 +104,34 @@ def test_a_refusal_in_the_middle_leaves_the_rest_deleted_and_a_second_run_ends_i
     made.deploy("up")
     made.deploy("sick", NEVER_HEALTHY="1")
     made.surround("up")
-    made.account.faults["DeleteEndpoint"] = [denied("sagemaker:DeleteEndpoint"), None]
+    made.account.faults["DeleteEndpoint"] = [None, denied("sagemaker:DeleteEndpoint")]
     made.account.faults["DeregisterScalableTarget"] = [denied("application-autoscaling:DeregisterScalableTarget")]
     assert made.kennel("delete", "--all", "--yes") == 1
     shown = capsys.readouterr()
     assert "Whoever administers the account has to allow sagemaker:DeleteEndpoint" in shown.err
-    assert "4 left" in shown.err and "scaling endpoint/up/variant/AllTraffic" in shown.err
-    [left] = [name for name in ("up", "sick") if f"endpoint {name}:" in shown.err]
-    assert f"kept, because endpoint {left} is still there" in shown.err
+    assert "5 left" in shown.err and "scaling endpoint/up/variant/AllTraffic" in shown.err
+    assert "deleted endpoint sick" in shown.out and "deleted alarm kennel-up-errors" in shown.out
+    assert "model up-20261121-1f2e: kept, because endpoint up is still there" in shown.err
+    assert "schedules of endpoint up: kept, because it is still there, and they delete it" in shown.err
     kinds = [arn.split(":")[5].split("/")[0] for arn in made.tagging.ours()]
-    assert sorted(kinds) == ["endpoint", "endpoint-config", "model", "scalable-target"]
+    assert sorted(kinds) == ["endpoint", "endpoint-config", "model", "scalable-target", "schedule-group"]
+    assert len(made.account.admin("scheduler").list_schedules(GroupName="kennel")["Schedules"]) == 5
     assert made.kennel("delete", "--all", "--yes") == 0
     assert made.tagging.ours() == []
 
 
 def test_an_endpoint_that_is_being_made_is_waited_for(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    made.deploy("up", is_settled=False, NEVER_HEALTHY="1")
+    made.deploy("up")
+    described = made.sagemaker.describe_endpoint(EndpointName="up")
+    creating = {key: described[key] for key in ("EndpointName", "EndpointArn", "EndpointConfigName")}
+    times = {"EndpointStatus": "Creating", "CreationTime": 1_790_000_000, "LastModifiedTime": 1_790_000_000}
+    busy = (200, JSON, json.dumps({**creating, **times}))
+    made.account.faults["DescribeEndpoint"] = [busy] * 4
     made.account.faults["DeleteEndpoint"] = [BUSY]
     assert made.kennel("delete", "--endpoint-name", "up", "--yes") == 0
     said = capsys.readouterr().out
     assert "waiting for endpoint up, which is Creating" in said and "deleted endpoint up" in said
+    assert len(made.account.asked("DeleteEndpoint")) == 2 and not made.account.faults["DescribeEndpoint"]
     assert made.tagging.ours() == []
     assert made.kennel("delete", "--endpoint-name", "up", "--yes") == 2
     assert "there is no such endpoint of Kennel's" in capsys.readouterr().err

@@ -22,14 +22,16 @@ from kennel.launch.things import Inventory, Thing
 
 # As they are deleted.
 _ORDER = (
-    kinds.SCHEDULE,
-    kinds.SCHEDULE_GROUP,
     kinds.SCALING,
     kinds.ALARM,
     kinds.ENDPOINT,
     kinds.CONFIG,
     kinds.MODEL,
-    *kinds.JOBS,
+    kinds.SCHEDULE,
+    kinds.SCHEDULE_GROUP,
+    kinds.TUNING,
+    kinds.TRANSFORM,
+    kinds.TRAINING,
     kinds.LOG_GROUP,
 )
 
@@ -105,8 +107,10 @@ def _question(inventory: Inventory, costs: Costs, stored: Stored | None) -> str:
 
 
 def _show(inventory: Inventory, costs: Costs, stored: Stored | None, say: Callable[[str], None]) -> None:
-    for kind in _ORDER:
-        for thing in inventory.of(kind):
+    """A tuning job's trainings are in its own line."""
+    alone = inventory.alone
+    for thing in (thing for kind in _ORDER for thing in inventory.of(kind)):
+        if thing.kind not in kinds.JOBS or thing in alone:
             say(_would(thing, costs))
     if stored:
         say(f"would delete {stored}")

@@ -26,7 +26,7 @@ _NOTHING: Final = Decimal(0)
 _SPOT_LEAST: Final = Decimal("0.1")
 FOOTNOTE: Final = (
     "list prices, without data, S3, logs, volumes, savings plans, credits and tax; what was deleted before is not in "
-    "it (Cost Explorer has it by the tag kennel:created-by)"
+    "it (Cost Explorer has it, by the tag kennel:created-by, once that is activated for billing)"
 )
 
 

@@ -4,9 +4,9 @@
     removal.run()
     removal.left                        # what is still there, and why
 
-What costs goes first: jobs are told to stop; schedules, scaling and alarms go; then endpoints, what they were made of,
-and at last the records and logs of jobs. Saying it again goes on where it ended. Transform jobs cannot be deleted on
-AWS: they lose our tags, and cost nothing.
+What costs goes first: jobs are told to stop; scaling and alarms go; then endpoints, what they were made of, what would
+have deleted them later (not before: one that AWS keeps is still deleted by it), and the records and logs of jobs.
+Saying it again goes on where it ended. Transform jobs cannot be deleted on AWS: they lose our tags, and cost nothing.
 Exercise it: pytest tests/aws/test_cleanup_on_aws.py
 """
 
@@ -32,7 +32,7 @@ from kennel.launch.things import Inventory, Thing
 
 # Until an endpoint that never becomes healthy is Failed takes up to half an hour; until a job has kept its model, less.
 _LIMIT_S: Final = 45 * 60
-_FIRST_POLL_S: Final = 0.5
+_FIRST_POLL_S: Final = 0.2
 _LAST_POLL_S: Final = 10.0
 _MOVING: Final = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 _PREFIX: Final = {kind.title: kind.prefix for kind in KINDS}
@@ -63,15 +63,12 @@ class Removal:
     def run(self, stored: Stored | None = None) -> None:
         """Deletes everything; what is in S3 only if it is given. Raises CredentialsError when the session ends."""
         self._stop_jobs()
-        for thing in self.inventory.of(kinds.SCHEDULE):
-            self._delete(thing, lambda each: self._scheduler.delete_schedule(Name=each.name, GroupName=GROUP))
-        for thing in self.inventory.of(kinds.SCHEDULE_GROUP):
-            self._delete(thing, self._delete_schedule_group)
         for thing in self.inventory.of(kinds.SCALING):
             self._delete(thing, self._end_scaling)
         for thing in self.inventory.of(kinds.ALARM):
             self._delete(thing, lambda each: self._cloudwatch.delete_alarms(AlarmNames=[each.name]))
         self._delete_endpoints()
+        self._delete_schedules()
         self._delete_jobs()
         for thing in self.inventory.of(kinds.LOG_GROUP):
             self._delete(thing, lambda each: self.place.logs.delete_log_group(logGroupName=each.name))
@@ -108,6 +105,19 @@ class Removal:
             ResourceId=thing.details["ResourceId"],
             ScalableDimension=thing.details["ScalableDimension"],
         )
+
+    def _delete_schedules(self) -> None:
+        """Those of --ttl, but of an endpoint that is still there: it costs, and they will delete it."""
+        kept = {each.name for each in self.inventory.of(kinds.ENDPOINT) if str(each) in self.left}
+        kept &= {each.owner for each in self.inventory.of(kinds.SCHEDULE)}
+        for name in kept:
+            self.left[f"schedules of endpoint {name}"] = "kept, because it is still there, and they delete it"
+        for thing in self.inventory.of(kinds.SCHEDULE):
+            if thing.owner not in kept:
+                self._delete(thing, lambda each: self._scheduler.delete_schedule(Name=each.name, GroupName=GROUP))
+        for thing in self.inventory.of(kinds.SCHEDULE_GROUP):
+            if not kept:
+                self._delete(thing, self._delete_schedule_group)
 
     def _delete_schedule_group(self, thing: Thing) -> None:
         """Only an empty one: others may keep schedules in it."""
