@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 import pytest
 import requests
 from account import EXPIRED, REGION, Account, fault, open_account
+from cfnlint.decode import cfn_yaml
 from stand_in_images import Images, open_images
 from stand_in_prices import Prices, product
 from stand_in_quotas import Quotas
@@ -186,6 +187,35 @@ def test_what_a_role_may_not_do_is_named(
     assert asked and all(each["PolicySourceArn"].startswith("arn:aws:iam::123456789012:role/kennel-") for each in asked)
     entries = [entry for each in asked for entry in each.get("ContextEntries", [])]
     assert {"ContextKeyName": "s3:prefix", "ContextKeyValues": ["kennel/kennel"], "ContextKeyType": "string"} in entries
+
+
+def test_the_roles_of_the_stack_are_found(account: Account) -> None:
+    """CloudFormation gives them names of its own. (moto's IAM made them; another is asked here.)"""
+    template = cfn_yaml.load(str(Path(__file__).parents[2] / "docker" / "cloudformation.yaml"))
+    known = json.loads(json.dumps(template))
+    kept = {"ExecutionRole", "SchedulerRole", "TrainRepository", "ServeRepository"}
+    known["Resources"] = {name: each for name, each in known["Resources"].items() if name in kept}
+    known["Outputs"] = {key: each for key, each in known["Outputs"].items() if key.endswith("RoleArn")}
+    given = {"SourceLocation": "https://git.example/owner/kennel.git", "BucketName": BUCKET}
+    for kind in ("train", "serve"):
+        account.admin("ecr").delete_repository(repositoryName=f"kennel-{kind}", force=True)
+    stacks = account.admin("cloudformation")
+    stacks.create_stack(
+        StackName="kennel",
+        TemplateBody=json.dumps(known),
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
+    )
+    try:
+        setup()
+        outputs = {
+            each["OutputKey"]: each["OutputValue"]
+            for each in stacks.describe_stacks(StackName="kennel")["Stacks"][0]["Outputs"]
+        }
+    finally:
+        stacks.delete_stack(StackName="kennel")
+    asked = {each["RoleName"] for each in account.asked("GetRole")}
+    assert asked == {arn.rpartition("/")[2] for arn in outputs.values()} and len(asked) == 2
 
 
 def test_advice_is_no_need(account: Account, capsys: pytest.CaptureFixture[str]) -> None:

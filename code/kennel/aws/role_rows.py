@@ -11,19 +11,21 @@ from botocore.exceptions import ClientError
 from kennel.aws.account_rows import MISSING, OK, UNKNOWN, Account, Row, asking
 from kennel.aws.policies import EXECUTION_ROLE, SCHEDULER_ROLE, filled
 
+STACK: Final = "kennel"
 _SHOWN: Final = 3
 
 
 @asking("role", "iam:GetRole")
 def execution_role(account: Account) -> Iterator[Row]:
     """What jobs and models run as."""
-    yield from _role(account, "role", "execution-role", account.profile.role, EXECUTION_ROLE, "sagemaker")
+    given = account.profile.role or _of_stack(account, "ExecutionRoleArn")
+    yield from _role(account, "role", "execution-role", given, EXECUTION_ROLE, "sagemaker")
 
 
 @asking("scheduler role", "iam:GetRole", is_needed=False)
 def scheduler_role(account: Account) -> Iterator[Row]:
     """What deletes endpoints when their time is over."""
-    given = account.profile.scheduler_role
+    given = account.profile.scheduler_role or _of_stack(account, "SchedulerRoleArn")
     yield from _role(account, "scheduler role", "scheduler-role", given, SCHEDULER_ROLE, "scheduler")
 
 
@@ -35,6 +37,15 @@ def role_commands(account: Account, policy: str, name: str) -> tuple[str, ...]:
         f'aws iam create-role --role-name {name} --assume-role-policy-document "$({setup}-trust)"',
         f'aws iam put-role-policy --role-name {name} --policy-name kennel --policy-document "$({setup})"',
     )
+
+
+def _of_stack(account: Account, output: str) -> str | None:
+    """What docker/cloudformation.yaml has made, whose roles have names of CloudFormation's; None if nobody says."""
+    try:
+        [stack] = account.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+    except ClientError:  # there is none, or we may not see it: the usual name is looked for
+        return None
+    return next((each["OutputValue"] for each in stack.get("Outputs", []) if each["OutputKey"] == output), None)
 
 
 def _role(account: Account, thing: str, policy: str, given: str | None, usual: str, service: str) -> Iterator[Row]:

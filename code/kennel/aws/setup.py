@@ -18,7 +18,7 @@ from kennel.aws.buckets import create_command, find_region
 from kennel.aws.images import find_own_image, push_commands
 from kennel.aws.prices import TRAINING, PriceList
 from kennel.aws.quotas import Shortage, find_quota
-from kennel.aws.role_rows import execution_role, scheduler_role
+from kennel.aws.role_rows import STACK, execution_role, scheduler_role
 from kennel.delivery.ecr import Ecr
 from kennel.delivery.registry import Reference
 
@@ -48,7 +48,7 @@ def stack_command(account: Account) -> str:
     bucket = account.profile.bucket or f"kennel-{account.number}-{account.region}"
     return (
         f"aws cloudformation deploy --region {account.region} --template-file docker/cloudformation.yaml "
-        "--stack-name kennel --capabilities CAPABILITY_IAM --parameter-overrides "
+        f"--stack-name {STACK} --capabilities CAPABILITY_IAM --parameter-overrides "
         f"SourceLocation=https://github.com/OWNER/REPOSITORY.git BucketName={bucket}"
     )
 
