@@ -19,6 +19,7 @@ from werkzeug.wrappers import Response
 
 from kennel.aws.policies import filled
 from kennel.aws.profile import Profile
+from kennel.aws.request_checks import check_request
 from kennel.local.faults import ApiError
 from kennel.local.validation import validate
 
@@ -130,7 +131,9 @@ def violations(asked: Asked) -> list[str]:
         validate(asked.model.input_shape, asked.parameters) if asked.model.input_shape else None
     except ApiError as error:
         return [f"{name}: {error.message}"]
-    return []
+    # Between members: in what is made or changed only.
+    is_checked = asked.service == "sagemaker" and asked.operation.startswith(("Create", "Update"))
+    return [f"{name}: {each}" for each in check_request(asked.operation, asked.parameters)] if is_checked else []
 
 
 def _short(value: Any) -> Any:  # noqa: ANN401  JSON in, JSON out

@@ -53,6 +53,10 @@ _REPOSITORY = "arn:aws:ecr:{region}:{account}:repository/{repositoryName}"
 _SCHEDULE = "arn:aws:scheduler:{region}:{account}:schedule/{GroupName}/{Name}"
 _SCHEDULE_GROUP = "arn:aws:scheduler:{region}:{account}:schedule-group/{Name}"
 _ALARM = "arn:aws:cloudwatch:{region}:{account}:alarm:{AlarmName}"
+_SCALING_ROLE = (
+    "arn:aws:iam::{account}:role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com/"
+    "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
+)
 _ROLE = "arn:aws:iam::{account}:role/{RoleName}"
 _TOPIC = "arn:aws:sns:{region}:{account}:{Name}"
 # "service Operation": actions, each with its resource. A list in a parameter (AlarmNames) makes a need of each.
@@ -67,6 +71,10 @@ _TABLE: Mapping[str, tuple[tuple[str, str], ...]] = {
     "s3 PutPublicAccessBlock": (("s3:PutBucketPublicAccessBlock", _BUCKET),),
     "s3 GetBucketEncryption": (("s3:GetEncryptionConfiguration", _BUCKET),),
     "s3 GetBucketVersioning": (("s3:GetBucketVersioning", _BUCKET),),
+    "cloudformation DescribeStacks": (
+        ("cloudformation:DescribeStacks", "arn:aws:cloudformation:{region}:{account}:stack/{StackName}/*"),
+    ),
+    "s3 GetBucketLifecycle": (("s3:GetLifecycleConfiguration", _BUCKET),),  # the older of two names of one request
     "s3 GetBucketLifecycleConfiguration": (("s3:GetLifecycleConfiguration", _BUCKET),),
     "s3 PutBucketLifecycleConfiguration": (("s3:PutLifecycleConfiguration", _BUCKET),),
     "s3 ListObjects": (("s3:ListBucket", _BUCKET),),
@@ -190,10 +198,18 @@ def needs_of(asked: Asked, *, region: str, account: str) -> list[Need]:
     given["scalable"] = f"arn:aws:application-autoscaling:{region}:{account}:scalable-target/0123456789"
     if asked.service == "scheduler":
         given.setdefault("GroupName", "default")
-    context = _context(asked)
-    rules = [*_TABLE[name], *([_TAGGING[name]] if name in _TAGGING and _tags(asked.parameters) else [])]
-    needs = [Need(action, each, context) for action, text in rules for each in _filled(text, given)]
-    return [*needs, *_passed(asked)]
+    needs = [Need(action, each, _context(asked)) for action, text in _TABLE[name] for each in _filled(text, given)]
+    if name in _TAGGING and _tags(asked.parameters):
+        action, text = _TAGGING[name]
+        needs += [Need(action, each, _request_tags(asked.parameters)) for each in _filled(text, given)]
+    return [*needs, *_passed(asked), *_of_keys(asked)]
+
+
+def _of_keys(asked: Asked) -> Iterator[Need]:
+    """A key of KMS that S3 is to encrypt with: for parts of an object it has to read, too."""
+    key = asked.parameters.get("SSEKMSKeyId") if asked.service == "s3" else None
+    if key:
+        yield from (Need(action, key) for action in ("kms:GenerateDataKey", "kms:Decrypt"))
 
 
 def _deletions(given: Mapping[str, Any]) -> Iterator[Need]:
@@ -223,23 +239,27 @@ def _sagemaker(asked: Asked, start: str) -> Iterator[Need]:
     if found[1] == "Create" and given.get("Tags"):
         yield Need("sagemaker:AddTags", arn, {**tags, "sagemaker:TaggingAction": operation})
     yield from _passed(asked)
+    # For volumes; of an endpoint's AWS says so for CreateEndpoint, whose request does not name the key.
+    for key in sorted(_found(given, "VolumeKmsKeyId") | ({given["KmsKeyId"]} if "KmsKeyId" in given else set())):
+        yield from (Need(action, key) for action in ("kms:CreateGrant", "kms:DescribeKey"))
 
 
 def _passed(asked: Asked) -> Iterator[Need]:
     """Roles that the request hands to a service."""
     service = {"sagemaker": "sagemaker.amazonaws.com", "scheduler": "scheduler.amazonaws.com"}.get(asked.service)
     if service:
-        for role in sorted(_roles(asked.parameters)):
+        for role in sorted(_found(asked.parameters, "RoleArn", "ExecutionRoleArn")):
             yield Need("iam:PassRole", role, {"iam:PassedToService": service})
 
 
-def _roles(value: Any) -> set[str]:  # noqa: ANN401  JSON
+def _found(value: Any, *names: str) -> set[str]:  # noqa: ANN401  JSON
+    """The texts of members of these names, however deep."""
     if isinstance(value, list):
-        return {role for each in value for role in _roles(each)}
+        return {text for each in value for text in _found(each, *names)}
     if not isinstance(value, dict):
         return set()
-    own = {value[key] for key in ("RoleArn", "ExecutionRoleArn") if isinstance(value.get(key), str)}
-    return own | {role for each in value.values() for role in _roles(each)}
+    own = {value[name] for name in names if isinstance(value.get(name), str)}
+    return own | {text for each in value.values() for text in _found(each, *names)}
 
 
 def _context(asked: Asked) -> dict[str, str | Sequence[str] | None]:
@@ -250,6 +270,7 @@ def _context(asked: Asked) -> dict[str, str | Sequence[str] | None]:
     if asked.service == "application-autoscaling" and "ServiceNamespace" in given:
         found["application-autoscaling:service-namespace"] = given["ServiceNamespace"]
         found["application-autoscaling:scalable-dimension"] = given.get("ScalableDimension")
+        found["iam:AWSServiceName"] = "sagemaker.application-autoscaling.amazonaws.com"
     return found
 
 

@@ -29,8 +29,9 @@ def names() -> tuple[str, ...]:
 def filled(name: str, profile: Profile, account: str, *, region: str | None = None) -> dict[str, Any]:
     """One of iam/*.json with account, region, bucket, prefix and roles in place of ${Account} and the like.
 
-    account: its 12 digits. region: where the profile has none. Raises UserError for a name that is none, and for a
-    bucket or region that nobody has given.
+    account: its 12 digits. region: where the profile has none. Statements named Kms... and Vpc... are there if the
+    profile has a key and subnets. Raises UserError for a name that is none, for a bucket or region that nobody has
+    given, and for a key by its alias, by which no policy can name it.
     """
     path = FOLDER / f"{name}.json"
     if not path.is_file():
@@ -51,9 +52,20 @@ def filled(name: str, profile: Profile, account: str, *, region: str | None = No
         "Prefix": profile.prefix.strip("/"),
         "ExecutionRoleArn": profile.role or f"{role}/{EXECUTION_ROLE}",
         "SchedulerRoleArn": profile.scheduler_role or f"{role}/{SCHEDULER_ROLE}",
+        "KmsKeyArn": _key_arn(profile.kms_key, f"arn:{partition}:kms:{region}:{account}:key/"),
     }
-    document: dict[str, Any] = _substituted(json.loads(path.read_text()), values)
-    return document
+    document: dict[str, Any] = json.loads(path.read_text())
+    left_out = tuple(start for start, given in (("Kms", profile.kms_key), ("Vpc", profile.subnets)) if not given)
+    statements = [each for each in document["Statement"] if not each["Sid"].startswith(left_out)]
+    filled_in: dict[str, Any] = _substituted({**document, "Statement": statements}, values)
+    return filled_in
+
+
+def _key_arn(key: str | None, start: str) -> str:
+    """Of a key by its ARN or its id."""
+    if key and "alias/" in key:
+        raise UserError(f"kms_key is {key}: a policy names a key by its ARN. Put that into kennel.toml, as kms_key.")
+    return key if key and key.startswith("arn:") else f"{start}{key}"
 
 
 def _substituted(value: Any, values: Mapping[str, str]) -> Any:  # noqa: ANN401  JSON in, JSON out
