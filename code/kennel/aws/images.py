@@ -18,6 +18,7 @@ from typing import Any, Final
 import requests
 from botocore.exceptions import ClientError
 
+from kennel import __version__
 from kennel.delivery.registry import ACCEPT, Manifest, Reference, accepted_by_sagemaker
 from kennel.errors import KennelError, UserError
 
@@ -93,6 +94,12 @@ def find_own_image(
     for tag in (*(each for each in wanted if each in tags), *newest):
         return find_image(f"{image.registry}/{image.repository}:{tag}", client)
     return None
+
+
+def is_default(reference: str, kind: str) -> bool:
+    """Whether nobody asked for another image than Kennel's own of this version. kind: train or serve."""
+    found = Reference.parse(reference)
+    return (found.repository, found.tag, found.digest) == (f"kennel-{kind}", __version__, None)
 
 
 def region_of(reference: str) -> str | None:

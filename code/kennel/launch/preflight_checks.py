@@ -14,13 +14,11 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from botocore.exceptions import ClientError
 
-from kennel import __version__
 from kennel.aws import images, prices, quotas
 from kennel.aws.buckets import check_bucket
 from kennel.aws.images import CPU, Image
 from kennel.aws.instances import TRAIN, has_gpu, is_driver_too_old
 from kennel.aws.manifest import ManifestFile
-from kennel.delivery.registry import Reference
 from kennel.errors import ContractError, UserError
 from kennel.launch.places import Place
 
@@ -142,7 +140,7 @@ def image(ecr: Any, place: Place, kind: str, *, is_cpu: bool) -> Found[Image]:  
     """The image of a place, by digest. kind: train or serve. is_cpu: one without CUDA is preferred."""
     reference = place.train_image if kind == "train" else place.serve_image
     images.check_registry(reference, region=place.region)
-    found = _own(ecr, reference, kind, is_cpu=is_cpu) if _is_default(reference, kind) else None
+    found = _own(ecr, reference, kind, is_cpu=is_cpu) if images.is_default(reference, kind) else None
     if found is None:
         found = images.find_image(reference, ecr)
     cuda = f"CUDA {found.cuda[0]}.{found.cuda[1]}" if found.cuda else "no CUDA"
@@ -163,12 +161,6 @@ def _own(ecr: Any, reference: str, kind: str, *, is_cpu: bool) -> Image:  # noqa
         f"There is no image of Kennel's in ECR ({reference.rpartition(':')[0]}). Build and push it: "
         f"{images.push_commands(kind, CPU if is_cpu else '')}"
     )
-
-
-def _is_default(reference: str, kind: str) -> bool:
-    """Whether nobody asked for another image than Kennel's own of this version."""
-    found = Reference.parse(reference)
-    return (found.repository, found.tag, found.digest) == (f"kennel-{kind}", __version__, None)
 
 
 def _age(found: Image, reference: str) -> str:
