@@ -37,29 +37,23 @@ def _add_delete(verbs: Any) -> None:  # noqa: ANN401
 
 
 def list_all(arguments: argparse.Namespace) -> None:
-    from kennel.aws.words import in_words
     from kennel.launch import cleanup
     from kennel.launch.places import open_place
 
-    place = open_place(arguments.on, settings=settings_of(arguments))
-    with in_words():
-        print(cleanup.table(place))
+    print(cleanup.table(open_place(arguments.on, settings=settings_of(arguments))))
 
 
 def cost(arguments: argparse.Namespace) -> None:
-    from kennel.aws.words import in_words
     from kennel.launch.bill import read_bill
     from kennel.launch.places import open_place
 
     if arguments.on != "aws":
         raise UserError(f"--on {arguments.on} costs nothing: what runs there runs on this machine. Give --on aws.")
-    with in_words():
-        bill = read_bill(open_place(arguments.on, settings=settings_of(arguments)), arguments.name)
+    bill = read_bill(open_place(arguments.on, settings=settings_of(arguments)), arguments.name)
     print(json.dumps(bill.as_json(), indent=2) if arguments.json else "\n".join(bill.lines()))
 
 
 def delete(arguments: argparse.Namespace) -> None:
-    from kennel.aws.words import in_words
     from kennel.launch import cleanup
     from kennel.launch.clearance import Which
     from kennel.launch.places import open_place
@@ -68,8 +62,7 @@ def delete(arguments: argparse.Namespace) -> None:
     if arguments.on == "aws" and not (arguments.yes or arguments.dry_run or sys.stdin.isatty()):
         raise UserError("delete --on aws asks first, and there is no terminal to ask at. Give --yes, or --dry-run.")
     place = open_place(arguments.on, settings=settings_of(arguments))
-    with in_words():
-        cleanup.delete(place, which, say=_say, ask=lambda question: arguments.yes or _is_yes(question))
+    cleanup.delete(place, which, say=_say, ask=lambda question: arguments.yes or _is_yes(question))
 
 
 def _say(line: str) -> None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from kennel.aws.words import in_words
 from kennel.errors import UserError
+from kennel.launch import things as kinds
 from kennel.launch.cost import FOOTNOTE, Cost, amount, costs_of, known_total
 from kennel.launch.inventory import find
 from kennel.launch.places import Place
@@ -74,17 +76,20 @@ class Bill:
 
 def read_bill(place: Place, name: str | None = None) -> Bill:
     """Of everything, or of one job or endpoint on AWS. UserError if there is none of that name."""
-    inventory = find(place)
-    costs = tuple(costs_of(inventory, place).all())
+    with in_words():
+        inventory = find(place)
+        return _bill(place, inventory, name)
+
+
+def _bill(place: Place, inventory: Inventory, name: str | None) -> Bill:
+    costs = costs_of(inventory, place)
     if name is None:
-        return Bill(costs, inventory, stored_in(place) if place.profile.bucket else None)
-    # A trial of a tuning job is in no line of its own unless it is asked for.
-    named = tuple(
-        costs_of(inventory, place).of(each) for each in inventory.things if each.name == name and each.created
-    )
+        return Bill(tuple(costs.all()), inventory, stored_in(place) if place.profile.bucket else None)
+    # A training of a search has no line of its own unless it is asked for.
+    named = [each for each in inventory.of(kinds.ENDPOINT, *kinds.JOBS) if each.name == name]
     if not named:
         raise UserError(f"There is no job or endpoint '{name}'. See what there is with: scripts/list.sh --on aws")
-    return Bill(named, inventory)
+    return Bill(tuple(costs.of(each) for each in named), inventory)
 
 
 def _label(cost: Cost) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
+from kennel.aws.words import in_words
 from kennel.errors import UserError
 from kennel.launch import inventory_table
 from kennel.launch.clearance import Which, clear
@@ -80,8 +81,9 @@ def table(place: Place) -> str:
     """What there is, for a person: here all jobs and endpoints, on AWS all that is ours with what it costs."""
     if not place.is_aws:
         return list_all(place).table()
-    inventory = find(place)
-    return inventory_table.table(inventory, costs_of(inventory, place))
+    with in_words():
+        inventory = find(place)
+        return inventory_table.table(inventory, costs_of(inventory, place))
 
 
 def delete(place: Place, which: Which, *, say: Callable[[str], None], ask: Callable[[str], bool]) -> None:
@@ -90,7 +92,8 @@ def delete(place: Place, which: Which, *, say: Callable[[str], None], ask: Calla
     Raises UserError for what only AWS has, and what clearance raises.
     """
     if place.is_aws:
-        return clear(place, which, say=say, ask=ask)
+        with in_words():
+            return clear(place, which, say=say, ask=ask)
     if which.job or which.with_data or which.is_dry:
         raise UserError(
             f"--name, --data and --dry-run need --on aws. Runs of --on {place.name} are folders of {runs_folder()}, "
