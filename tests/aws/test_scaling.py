@@ -6,8 +6,10 @@ import boto3
 import pytest
 from account import Account, open_account
 
-from kennel.aws.scaling import Scaling, wake_alarm
+from kennel.aws.scaling import Limits, Scaling, wake_alarm
 from kennel.errors import UserError
+
+TAGS = {"kennel:name": "dogs", "kennel:created-by": "kennel"}
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +34,12 @@ def policies(scaling: Scaling, endpoint: str) -> dict[str, str]:
 
 
 def test_machines_follow_the_requests(scaling: Scaling, account: Account) -> None:
-    scaling.follow_invocations("dogs", least=1, most=4, per_minute=100, tags={"kennel:name": "dogs"})
+    scaling.follow_invocations("dogs", least=1, most=4, per_minute=100, tags=TAGS)
+    assert scaling.limits("dogs") == Limits(1, 4)
     assert scaling.is_followed("dogs") and not scaling.is_followed("cats")
     [registered] = account.asked("RegisterScalableTarget")
     assert (registered["MinCapacity"], registered["MaxCapacity"]) == (1, 4)
-    assert registered["Tags"] == {"kennel:name": "dogs"}
+    assert registered["Tags"] == TAGS
     [put] = account.asked("PutScalingPolicy")
     configuration = put["TargetTrackingScalingPolicyConfiguration"]
     assert configuration["TargetValue"] == 100
@@ -48,7 +51,7 @@ def test_machines_follow_the_requests(scaling: Scaling, account: Account) -> Non
 
 def test_an_asynchronous_endpoint_goes_down_to_none_and_wakes(scaling: Scaling, account: Account) -> None:
     cloudwatch = boto3.client("cloudwatch")
-    scaling.follow_backlog("later", cloudwatch, most=2, tags={"kennel:name": "later"})
+    scaling.follow_backlog("later", cloudwatch, most=2, tags=TAGS)
     [registered] = account.asked("RegisterScalableTarget")
     assert (registered["MinCapacity"], registered["MaxCapacity"]) == (0, 2)
     assert policies(scaling, "later") == {
@@ -58,6 +61,11 @@ def test_an_asynchronous_endpoint_goes_down_to_none_and_wakes(scaling: Scaling, 
     [alarm] = cloudwatch.describe_alarms(AlarmNames=[wake_alarm("later")])["MetricAlarms"]
     [policy] = alarm["AlarmActions"]
     assert policy.endswith("policyName/kennel-later-from-none") and alarm["MetricName"] == "HasBacklogWithoutCapacity"
+
+
+def test_fewer_than_none_is_refused_of_an_asynchronous_endpoint(scaling: Scaling) -> None:
+    with pytest.raises(UserError, match="--min 3 and --max 2"):
+        scaling.follow_backlog("later", boto3.client("cloudwatch"), least=3, most=2)
 
 
 @pytest.mark.parametrize(("least", "most"), [(0, 2), (3, 2)])

@@ -8,6 +8,7 @@ from kennel.aws.prices import ASYNC, HOSTING, AmbiguousPriceError, PriceList
 from kennel.aws.schedule import read_duration
 from kennel.errors import UserError
 from kennel.launch import endpoints
+from kennel.launch.attend import Detached
 from kennel.launch.deployed import Deployed
 from kennel.launch.dry_run import as_json, held
 from kennel.launch.endpoint_plan import EndpointPlan
@@ -21,7 +22,7 @@ INSTANCE = "ml.c7i.large"
 
 
 def run(arguments: argparse.Namespace, settings: dict[str, object]) -> int:
-    """The exit status: 0 once it is in service, or nobody waits for it any longer. settings: of the profile."""
+    """The exit status: 0 once it is in service, Detached's where it was left before. settings: of the profile."""
     place = open_place(arguments.on, image=arguments.image, settings=settings, is_dry=arguments.dry_run)
     name = endpoint_name(arguments)
     plan = plan_endpoint(arguments, name, place)
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace, settings: dict[str, object]) -> int:
     print(*cleared.lines, sep="\n", end="\n" * bool(cleared.lines), flush=True)
     deployed = endpoints.deploy(plan, cleared.place, inference_ami=cleared.inference_ami)
     print(*closing_lines(plan, deployed, place), sep="\n", flush=True)
-    return 0
+    return 0 if deployed.status == "InService" else Detached.exit_status
 
 
 def endpoint_name(arguments: argparse.Namespace) -> str:
@@ -74,7 +75,9 @@ def target_model(source: str) -> str:
     """The name under which one of many models is asked for: `dogs-1.tar.gz` of job dogs-1."""
     if "://" not in source:
         return f"{source}.tar.gz"
-    return f"{legal_name(source.rpartition('/')[2].removesuffix('.tar.gz'))}.tar.gz"
+    *folders, file = source.split("/")
+    is_a_jobs = file == "model.tar.gz" and folders[-1] == "output" and len(folders) > 2
+    return f"{legal_name(folders[-2] if is_a_jobs else file.removesuffix('.tar.gz'))}.tar.gz"
 
 
 def _async_uri(given: str | None, name: str, place: Place) -> str | None:

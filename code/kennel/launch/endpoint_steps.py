@@ -10,6 +10,7 @@ from kennel.aws.alarms import CanaryAlarms
 from kennel.aws.scaling import Limits, Scaling, wake_alarm
 from kennel.aws.schedule import TimeToLive
 from kennel.launch import follow
+from kennel.launch.attend import Detached
 from kennel.launch.endpoint_plan import EndpointPlan
 from kennel.launch.endpoint_requests import config_request, make_model
 from kennel.launch.jobs import new_name
@@ -18,6 +19,8 @@ from kennel.launch.places import Place
 from kennel.launch.watch import watch
 
 Json = dict[str, Any]
+# Of an endpoint that nobody waits for any longer.
+LEFT: Final = "left to itself"
 # SageMaker is asked once a second here, and every five on AWS, for ten minutes.
 _GONE: Final = {False: (1, 300), True: (5, 120)}
 
@@ -27,15 +30,13 @@ def make_parts(
 ) -> str:
     """A model and a configuration, both of one new name, which is returned."""
     name = new_name(plan.name)
-    made.add(f"model {name}", lambda: delete_model(name, place), f"aws sagemaker delete-model --model-name {name}")
-    make_model(plan, place, name)
-    made.add(
-        f"endpoint configuration {name}",
-        lambda: delete_config(name, place),
-        f"aws sagemaker delete-endpoint-config --endpoint-config-name {name}",
-    )
+    command = f"aws sagemaker delete-model --model-name {name}"
+    with made.making(f"model {name}", lambda: delete_model(name, place), command):
+        make_model(plan, place, name)
     request = config_request(plan, place, name, count=count, inference_ami=inference_ami)
-    create_once(lambda: place.sagemaker.create_endpoint_config(**request))
+    command = f"aws sagemaker delete-endpoint-config --endpoint-config-name {name}"
+    with made.making(f"endpoint configuration {name}", lambda: delete_config(name, place), command):
+        create_once(lambda: place.sagemaker.create_endpoint_config(**request))
     return name
 
 
@@ -51,13 +52,18 @@ def create_once(create: Callable[[], object], is_ours: Callable[[], bool] = lamb
 
 
 def wait_for(plan: EndpointPlan, place: Place, *, config: str, is_dry: bool) -> Json:
-    """The endpoint's description once it has settled, or whoever watches it has left.
+    """The endpoint's description once it has settled; less than that where whoever watches it leaves it.
 
     is_dry: nothing was sent; as if it were in service.
     """
     if is_dry:
         return {"EndpointStatus": "InService", "EndpointConfigName": config}
-    return watch("endpoint", plan.name, place) if place.is_aws else follow.wait_for_endpoint(plan.name, place)
+    if not place.is_aws:
+        return follow.wait_for_endpoint(plan.name, place)
+    try:
+        return watch("endpoint", plan.name, place)
+    except Detached:
+        return {"EndpointStatus": LEFT}
 
 
 def time_to_live(place: Place) -> TimeToLive:

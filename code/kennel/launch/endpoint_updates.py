@@ -53,16 +53,20 @@ def update(
     change = _planned(plan, place, standing)
     made = Made()
     with made.taken_back_on_failure():
-        name = _begin(change, made, inference_ami)
+        name = _begin(change, made, inference_ami, is_dry=is_dry)
     description = steps.wait_for(plan, place, config=name, is_dry=is_dry)
     status = description["EndpointStatus"]
     if status not in ("InService", "Failed", "UpdateRollbackFailed"):
-        return Deployed(status, due=_due(plan, place))  # nobody waits for it any longer
+        print(f"left too, for when it is over: {standing.config} and what else endpoint {plan.name} used", flush=True)
+        return Deployed(status, due=_due(plan, place))
     with made.taken_back_on_failure():
         _check_taken_over(change, description, name, made)
     made.keep()
+    print(f"endpoint {plan.name} has its new model", flush=True)
     with in_words():
         _tidy(change)
+        if change.must_follow and change.after:
+            steps.follow_load(plan.name, change.after, place, is_async=plan.async_uri is not None)
         return Deployed("InService", due=_due(plan, place), limits=change.after)
 
 
@@ -99,7 +103,7 @@ def _limits(plan: EndpointPlan, before: Limits | None) -> Limits | None:
     return before if plan.least is None and plan.most is None and not plan.serverless_mb else None
 
 
-def _begin(change: _Change, made: Made, inference_ami: str | None) -> str:
+def _begin(change: _Change, made: Made, inference_ami: str | None, *, is_dry: bool) -> str:
     """The new configuration's name, once SageMaker has begun with it."""
     plan, place = change.plan, change.place
     name = steps.make_parts(plan, place, made, count=change.count, inference_ami=inference_ami)
@@ -114,7 +118,8 @@ def _begin(change: _Change, made: Made, inference_ami: str | None) -> str:
     else:
         print(f"endpoint {plan.name} is there already: its model is replaced, and it answers meanwhile", flush=True)
     _set_time(change, made, name)
-    place.sagemaker.describe_endpoint_config(EndpointConfigName=name)
+    if not is_dry:
+        place.sagemaker.describe_endpoint_config(EndpointConfigName=name)
     place.sagemaker.update_endpoint(EndpointName=plan.name, EndpointConfigName=name, **how)
     return name
 
@@ -165,8 +170,6 @@ def _check_taken_over(change: _Change, description: Json, name: str, made: Made)
     if description["EndpointConfigName"] != name:
         what = "The canary failed" if plan.canary_percent else "The update failed"
         raise KennelError(f"{what}, and endpoint '{plan.name}' still serves the old model: {reason}")
-    if change.must_follow and change.after:
-        steps.follow_load(plan.name, change.after, change.place, is_async=plan.async_uri is not None)
 
 
 def _tidy(change: _Change) -> None:

@@ -116,11 +116,13 @@ def _create(plan: EndpointPlan, place: Place, *, inference_ami: str | None, is_d
             _bring_model(plan, place, made)
         name = steps.make_parts(plan, place, made, count=max(plan.fewest, 1), inference_ami=inference_ami)
         due = _set_time(plan, place, name, made)
+        if not is_dry:  # SageMaker's own advice: what was made a moment ago is read before it is used
+            place.sagemaker.describe_endpoint_config(EndpointConfigName=name)
         _create_endpoint(plan, place, name, made)
     description = steps.wait_for(plan, place, config=name, is_dry=is_dry)
     status = description["EndpointStatus"]
     if status not in ("InService", "Failed"):
-        return Deployed(status, due=due)  # nobody waits for it any longer
+        return Deployed(status, due=due)
     with made.taken_back_on_failure():
         if status == "Failed":
             raise KennelError(f"Endpoint '{plan.name}' failed and was deleted: {description.get('FailureReason')}")
@@ -129,17 +131,15 @@ def _create(plan: EndpointPlan, place: Place, *, inference_ami: str | None, is_d
 
 
 def _create_endpoint(plan: EndpointPlan, place: Place, config: str, made: Made) -> None:
-    """SageMaker's own advice: what was made a moment ago is read before it is used."""
-    place.sagemaker.describe_endpoint_config(EndpointConfigName=config)
-    made.add(
+    request = {"EndpointName": plan.name, "EndpointConfigName": config, "Tags": place.tags_for(plan.name)}
+    with made.making(
         f"endpoint {plan.name}",
         lambda: steps.delete_endpoint(plan.name, place, config=config),
         f"aws sagemaker delete-endpoint --endpoint-name {plan.name}",
-    )
-    request = {"EndpointName": plan.name, "EndpointConfigName": config, "Tags": place.tags_for(plan.name)}
-    steps.create_once(
-        lambda: place.sagemaker.create_endpoint(**request), lambda: steps.serves(plan.name, config, place)
-    )
+    ):
+        steps.create_once(
+            lambda: place.sagemaker.create_endpoint(**request), lambda: steps.serves(plan.name, config, place)
+        )
 
 
 def _set_time(plan: EndpointPlan, place: Place, name: str, made: Made) -> datetime.datetime | None:

@@ -2,7 +2,8 @@
 
     made = Made()
     with made.taken_back_on_failure():
-        made.add("model dogs", lambda: delete_model("dogs"), "aws sagemaker delete-model --model-name dogs")
+        with made.making("model dogs", lambda: delete_model("dogs"), "aws sagemaker delete-model --model-name dogs"):
+            client.create_model(...)
         ...                                 # whatever is raised here: the model goes, and that is said
 
 Exercise it: pytest tests/unit/launch/test_made.py
@@ -12,6 +13,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from botocore.exceptions import ClientError
 
 from kennel.aws.words import CredentialsError, in_words
 from kennel.errors import KennelError
@@ -32,8 +35,22 @@ class Made:
     def __init__(self) -> None:
         self._steps: list[_Step] = []
 
+    @contextmanager
+    def making(self, what: str, undo: Callable[[], bool], command: str) -> Iterator[None]:
+        """Around the one request that makes it: where that is refused, nothing was made.
+
+        Where its answer is lost, it may have been.
+        """
+        self.add(what, undo, command)
+        try:
+            yield
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500) < 500:
+                self._steps.pop()
+            raise
+
     def add(self, what: str, undo: Callable[[], bool], command: str) -> None:
-        """To be called before the request: one whose answer is lost may have made it."""
+        """Before several requests, of which the first ones may have made something."""
         self._steps.append(_Step(what, undo, command))
 
     def keep(self) -> None:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from kennel.errors import DataError
-from kennel.launch.predict import MAX_PAYLOAD_BYTES, Answer, check_photos, table
+from kennel.errors import DataError, UserError
+from kennel.launch.predict import Answer, check_there, payload_limit, table
 
 
 def answer(photo: str, *shares: tuple[str, float], abstain: bool = False) -> Answer:
@@ -27,11 +27,19 @@ def test_an_unsure_answer_is_marked_and_explained() -> None:
 
 def test_a_photo_that_is_not_there_is_named_before_any_is_sent(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"There is no photo at .*gone\.jpg"):
-        check_photos([tmp_path / "gone.jpg"])
+        check_there([tmp_path / "gone.jpg"])
 
 
-def test_a_photo_over_the_request_limit_is_named_with_both_sizes(tmp_path: Path) -> None:
-    large = tmp_path / "large.jpg"
-    large.write_bytes(bytes(MAX_PAYLOAD_BYTES + 1))
-    with pytest.raises(DataError, match=r"6,291,457 bytes; SageMaker takes 6,291,456"):
-        check_photos([large])
+@pytest.mark.parametrize(("text", "limit"), [("", 6_291_456), ("25000000", 25_000_000)])
+def test_the_limit_of_a_request_is_sagemakers_or_the_variables(
+    monkeypatch: pytest.MonkeyPatch, text: str, limit: int
+) -> None:
+    monkeypatch.setenv("KENNEL_MAX_PAYLOAD_BYTES", text)
+    assert payload_limit() == limit
+
+
+@pytest.mark.parametrize("text", ["many", "0", "25000001", "-1"])
+def test_a_limit_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("KENNEL_MAX_PAYLOAD_BYTES", text)
+    with pytest.raises(UserError, match=f"KENNEL_MAX_PAYLOAD_BYTES is '{text}'"):
+        payload_limit()
