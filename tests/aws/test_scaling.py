@@ -26,8 +26,8 @@ def scaling(account: Account, monkeypatch: pytest.MonkeyPatch) -> Scaling:
     return Scaling(boto3.client("application-autoscaling"))
 
 
-def policies(scaling: Scaling, endpoint: str) -> dict[str, str]:
-    found = scaling.client.describe_scaling_policies(
+def policies(account: Account, endpoint: str) -> dict[str, str]:
+    found = account.admin("application-autoscaling").describe_scaling_policies(
         ServiceNamespace="sagemaker", ResourceId=f"endpoint/{endpoint}/variant/AllTraffic"
     )
     return {each["PolicyName"]: each["PolicyType"] for each in found["ScalingPolicies"]}
@@ -54,7 +54,7 @@ def test_an_asynchronous_endpoint_goes_down_to_none_and_wakes(scaling: Scaling, 
     scaling.follow_backlog("later", cloudwatch, most=2, tags=TAGS)
     [registered] = account.asked("RegisterScalableTarget")
     assert (registered["MinCapacity"], registered["MaxCapacity"]) == (0, 2)
-    assert policies(scaling, "later") == {
+    assert policies(account, "later") == {
         "kennel-later-backlog": "TargetTrackingScaling",
         "kennel-later-from-none": "StepScaling",
     }
