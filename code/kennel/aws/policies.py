@@ -56,7 +56,7 @@ def filled(name: str, profile: Profile, account: str, *, region: str | None = No
     }
     document: dict[str, Any] = json.loads(path.read_text())
     left_out = tuple(start for start, given in (("Kms", profile.kms_key), ("Vpc", profile.subnets)) if not given)
-    statements = [each for each in document["Statement"] if not each["Sid"].startswith(left_out)]
+    statements = [each for each in document["Statement"] if not each.get("Sid", "").startswith(left_out)]
     filled_in: dict[str, Any] = _substituted({**document, "Statement": statements}, values)
     return filled_in
 
