@@ -12,6 +12,7 @@ from kennel.launch.places import Place, runs_folder
 
 _MEMBERS: Final = ("DebugRuleEvaluationStatuses", "ProfilerRuleEvaluationStatuses")
 _POLL_S: Final = 0.5
+_POLL_AWS_S: Final = 5.0
 # The service gives rules a minute when the training has ended, and what does not end then a few seconds.
 _SETTLE_S: Final = 75.0
 _WIDTH: Final = 120
@@ -45,7 +46,7 @@ def wait_for_rules(description: dict[str, Any], place: Place) -> dict[str, Any]:
         if time.monotonic() > end:
             print("the rules are still being evaluated", file=sys.stderr)
             break
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_AWS_S if place.is_aws else _POLL_S)
         description = describe_training_job(description["TrainingJobName"], place)
     return description
 
