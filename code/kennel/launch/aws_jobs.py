@@ -23,8 +23,9 @@ from kennel.errors import UserError
 from kennel.launch import aws_inputs
 from kennel.launch.dry_run import as_json, held
 from kennel.launch.jobs import TrainingJob
-from kennel.launch.places import AWS, Place
+from kennel.launch.places import AWS, Place, runs_folder
 from kennel.launch.preflight import clear_jobs
+from kennel.launch.rehearsal import Rehearsal, rehearse, remember
 from kennel.launch.resources import Resources, read_resources
 
 
@@ -83,7 +84,7 @@ def prepare(job: TrainingJob, place: Place, wanted: Wanted, *, jobs: int = 1, at
         inputs={name: uri for name, uri in job.channels.items() if uri.startswith("s3://")},
         jobs=jobs,
         at_once=at_once,
-        measure=lambda: _rehearsed_s(job, place, wanted),
+        measure=lambda: _measured_s(job, place, wanted),
         max_cost=wanted.max_cost,
         is_dry=wanted.is_dry,
     )
@@ -110,13 +111,16 @@ def create(ready: Ready, wanted: Wanted, send: Callable[[Place], None]) -> bool:
     return False
 
 
-def _rehearsed_s(job: TrainingJob, place: Place, wanted: Wanted) -> float | None:
-    """What one job was seen to take on this machine; asked for once nothing else stands in the way."""
-    if not wanted.rehearse:
+def _measured_s(job: TrainingJob, place: Place, wanted: Wanted) -> float | None:
+    """What one job takes on this machine: in a rehearsal, else as an earlier one on the same pictures took."""
+    if wanted.rehearse:
+        found: Rehearsal | None = rehearse(dataclasses.replace(job, debugging=None), place, pictures=wanted.rehearse)
+    else:
+        manifest = aws_inputs.find_manifest(job.channels["data"], place)
+        known = manifest.digest if manifest else None
+        found = remember(job, digest=known, runs=runs_folder()) if known else None
+    if found is None:
         return None
-    from kennel.launch.rehearsal import rehearse
-
-    found = rehearse(dataclasses.replace(job, debugging=None), place, pictures=wanted.rehearse)
     _say_each(print, found.lines)
     return found.expected_s
 

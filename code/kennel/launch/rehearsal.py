@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +34,10 @@ _EPOCHS: Final = 2  # the first one also warms up; the last one counts
 _DATA: Final = re.compile(r"^data classes=\d+ train=(\d+) valid=(\d+) test=(\d+) ", re.MULTILINE)
 _FEATURES: Final = re.compile(r"^features pictures=(\d+) took_s=([\d.]+)", re.MULTILINE)
 _DEVICE: Final = re.compile(r"^(device=.+)$", re.MULTILINE)
+_SETTINGS: Final = re.compile(r"^settings (.+)$", re.MULTILINE)
+_SHARED: Final = re.compile(r"^features .* shared=(?!off)", re.MULTILINE)
+# What decides how long a picture takes.
+_DECIDING: Final = ("backbone", "trainable", "head", "views", "image-size", "precision", "batch-size", "debug")
 # Whose account, region and service: of no concern to what runs here.
 _OF_AWS: Final = ("AWS_", "BOTOCORE_", "SAGEMAKER_")
 _TAIL: Final = 15
@@ -96,6 +100,27 @@ def rehearse(job: TrainingJob, place: Place, *, pictures: int, say: Callable[[st
     return Rehearsal(name, pace.expected_s(whole.counts, settings), _lines(pace, whole.counts, settings))
 
 
+def remember(job: TrainingJob, *, digest: str, runs: Path) -> Rehearsal | None:
+    """The same of the newest training here on the very pictures (`digest`) that went as this one will; None without.
+
+    Its epochs may differ, and what does not change the time. One that took features from others says nothing.
+    """
+    settings = read_hyperparameters(job.hyperparameters)
+    for file in sorted(runs.glob("*/job.json"), key=lambda each: each.stat().st_mtime, reverse=True):
+        run = file.parent
+        log = _text(run / "log.txt")
+        data = _DATA.search(log)
+        if data is None or f" digest={digest[:16]}" not in log or not _is_alike(log, settings):
+            continue
+        if json.loads(_text(file))["description"]["TrainingJobStatus"] != "Completed":
+            continue
+        pace, counts = read_pace(run), Counts(*map(int, data.groups()))
+        found = Rehearsal(run.name, pace.expected_s(counts, settings), ())
+        first = f"time: as {run.name} took on these pictures, on this machine"
+        return replace(found, lines=(first, *_lines(pace, counts, settings)))
+    return None
+
+
 def read_pace(run: Path) -> Pace:
     """Of a training that has ended, by its folder. Raises KennelError for one whose log does not say it."""
     log = (run / "log.txt").read_text(errors="replace")
@@ -117,6 +142,20 @@ def read_pace(run: Path) -> Pace:
         valid_s=max(0.0, seconds[-1] - train_s * train) / valid,
         device=device[1] if device else "",
     )
+
+
+def _is_alike(log: str, settings: Hyperparameters) -> bool:
+    """Whether a training that said this in its log did the same work for each picture."""
+    said = _SETTINGS.search(log)
+    if said is None or _SHARED.search(log):
+        return False
+    before = dict(word.split("=", 1) for word in said[1].split())
+    now = settings.to_mapping()
+    return all(before.get(name) == str(now[name]) for name in _DECIDING)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def _assignments(job: TrainingJob, weights: Path | None) -> list[str]:

@@ -11,7 +11,8 @@ from kennel.errors import KennelError, UserError
 from kennel.hyperparameters import read_hyperparameters
 from kennel.images import decode
 from kennel.launch import rehearsal_pictures
-from kennel.launch.rehearsal import Pace, _environment, read_pace
+from kennel.launch.jobs import TrainingJob
+from kennel.launch.rehearsal import Pace, _environment, read_pace, remember
 from kennel.launch.rehearsal_pictures import Counts, Picture, Pictures, bring_file, find_pictures
 
 
@@ -123,3 +124,29 @@ def test_a_log_that_does_not_say_it_is_named(tmp_path: Path) -> None:
 def test_nothing_of_aws_reaches_the_rehearsal() -> None:
     given = {"AWS_ENDPOINT_URL": "http://x", "AWS_PROFILE": "me", "KENNEL_RUNS": "/r", "PATH": "/bin"}
     assert _environment(given) == {"KENNEL_RUNS": "/r", "PATH": "/bin"}
+
+
+def test_an_earlier_training_on_the_same_pictures_says_how_long_it_takes(tmp_path: Path) -> None:
+    def ran(name: str, *, digest: str = "a7bd", status: str = "Completed", more: str = "", **settings: str) -> None:
+        told = " ".join(f"{key}={value}" for key, value in read_hyperparameters(settings).to_mapping().items())
+        data = DATA.replace("digest=a7bd", f"digest={digest}")
+        (tmp_path / name).mkdir()
+        made_run(tmp_path / name, f"settings {told}", data, more, f"{EPOCH} images_per_s=200 seconds=5", seconds=15)
+        content = {"description": {"TrainingTimeInSeconds": 15, "TrainingJobStatus": status}}
+        (tmp_path / name / "job.json").write_text(json.dumps(content))
+
+    def found(**settings: str) -> str | None:
+        known = remember(TrainingJob("new", {}, settings), digest="a7bd" + "0" * 60, runs=tmp_path)
+        return known.name if known else None
+
+    digest = ("a7bd" + "0" * 60)[:16]
+    assert found() is None
+    ran("others", digest="ffff")
+    ran("stopped", digest=digest, status="Stopped")
+    ran("shared", digest=digest, more="features pictures=1000 took_s=0.1 shared=read")
+    assert found() is None
+    ran("first", digest=digest, epochs="2")
+    assert found(epochs="10") == "first" and found(backbone="resnet34") is None
+    known = remember(TrainingJob("new", {}, {"epochs": "10"}), digest=digest, runs=tmp_path)
+    assert known is not None and known.expected_s == pytest.approx(10 + 10 * 5)
+    assert known.lines[0] == "time: as first took on these pictures, on this machine"
