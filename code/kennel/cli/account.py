@@ -25,7 +25,7 @@ def add_verbs(verbs: Any) -> None:  # noqa: ANN401  argparse does not name its t
     )
     verb.add_argument("--replace", action="store_true", help="whatever else is there under that name may be deleted")
     verb.add_argument("--dry-run", action="store_true", help="say what would be sent and deleted, and do nothing")
-    add_profile(verb)
+    add_profile(verb, title="the account")
     verb = add_verb(
         verbs,
         "setup",
@@ -34,7 +34,7 @@ def add_verbs(verbs: Any) -> None:  # noqa: ANN401  argparse does not name its t
     )
     verb.add_argument("--write", action="store_true", help="kennel.toml here gets what was found, unless there is one")
     verb.add_argument("--policy", metavar="NAME", help="only print iam/NAME.json with this account's names in it")
-    add_profile(verb)
+    add_profile(verb, title="the account")
 
 
 def upload(arguments: argparse.Namespace) -> int:

@@ -47,9 +47,9 @@ def add_place(verb: argparse.ArgumentParser, *, image: str | None = None) -> Non
     add_profile(verb)
 
 
-def add_profile(verb: argparse.ArgumentParser) -> None:
+def add_profile(verb: argparse.ArgumentParser, *, title: str = "with --on aws") -> None:
     """Whose account, and where in it: each over its variable (KENNEL_ROLE and so on), over kennel.toml."""
-    group = verb.add_argument_group("with --on aws", "each in place of KENNEL_ROLE and so on, or of kennel.toml")
+    group = verb.add_argument_group(title, "each in place of KENNEL_ROLE and so on, or of kennel.toml")
     group.add_argument("--role", metavar="ARN", help="what jobs and models run as")
     group.add_argument("--bucket", help="in which data, checkpoints and models are")
     group.add_argument("--region", help="such as eu-west-1 (AWS_REGION)")
