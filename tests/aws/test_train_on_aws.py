@@ -19,6 +19,7 @@ from account import EXPIRED, THROTTLED, UNAVAILABLE, Account
 from whole_account import BUCKET, DATA, ROLE, LostAnswer, be_user, kennel, put_pictures, whole_account
 
 from conftest import impatient
+from kennel.hyperparameters import read_hyperparameters
 from kennel.launch.places import open_place
 from local_service import wait_until
 
@@ -320,3 +321,25 @@ def test_checkpoints_that_are_not_there_are_refused(account: Account, capsys: py
     assert train("empty") == 0
     assert train("never", "--resume", "empty") == 2
     assert "'empty' has no checkpoint to go on from: s3://my-bucket/kennel/jobs/empty/" in capsys.readouterr().err
+
+
+def test_the_time_of_an_earlier_training_here_is_in_the_estimate(
+    account: Account, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "runs-here" / "earlier"
+    run.mkdir(parents=True)
+    told = " ".join(f"{key}={value}" for key, value in read_hyperparameters({}).to_mapping().items())
+    lines = (
+        f"settings {told}",
+        f"data classes=20 train=800 valid=200 test=200 layout=split split-seed=None digest={'0' * 16}",
+        "epoch=2/2 train_loss=1 valid_loss=1 images_per_s=200 seconds=5",
+    )
+    (run / "log.txt").write_text("\n".join(lines))
+    (run / "job.json").write_text(
+        json.dumps({"description": {"TrainingTimeInSeconds": 15, "TrainingJobStatus": "Completed"}})
+    )
+    assert train("timed", "-p", "epochs=359") == 0
+    said = capsys.readouterr().out
+    assert "time: as earlier took on these pictures, on this machine" in said
+    assert "800 pictures to train on, 200 to validate, 359 epochs: 30.1 min here" in said
+    assert "likely about $0.71" in said
