@@ -11,8 +11,17 @@ from pathlib import Path
 import pytest
 from account import EXPIRED, THROTTLED, UNAVAILABLE, fault
 from deploying import BUCKET, ROLE, Deploying, open_deploying, variant_of
+from roles import make_role
+from stand_in_images import open_images
+from stand_in_prices import Prices, product
+from stand_in_quotas import Quotas
 
+from kennel import __version__
 from kennel.aws.schedule import GROUP
+from kennel.aws.words import CredentialsError
+from kennel.errors import KennelError
+from kennel.launch import deploy_command, endpoint_steps, preflight, preflight_checks
+from kennel.launch.attend import Detached
 from local_service import training_request, wait_until
 
 DENIED = fault("AccessDeniedException", "User: me is not authorized to perform: that:Action on resource: it")
@@ -301,6 +310,50 @@ def test_schedules_of_an_endpoint_that_is_gone_do_not_delete_the_next_of_its_nam
     assert scheduler.due("dogs") is None
 
 
+@pytest.mark.parametrize(("error", "status"), [(Detached("left"), 130), (CredentialsError("expired"), 5)])
+def test_who_leaves_while_it_is_made_leaves_it(
+    deploying: Deploying,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: KennelError,
+    status: int,
+) -> None:
+    def leave(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(endpoint_steps, "watch", leave)
+    assert deploying.deploy("dogs", deploying.archive("poodle"), *EVERYTHING) == status
+    said = capsys.readouterr()
+    assert "taken back" not in said.err
+    left = deploying.left()
+    assert left["endpoints"] == ["dogs"] and len(left["schedules"]) == 5 and "targets" not in left
+    if status == 130:
+        assert "watch it: kennel attach dogs --on aws" in said.out and "it will not scale until" in said.out
+        assert "delete it: kennel delete --endpoint-name dogs --on aws" in said.out
+
+
+def test_what_was_checked_is_what_is_made(
+    deploying: Deploying, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the real checks: the image goes by digest, with the AMI that has the driver for its CUDA."""
+    account, kind = deploying.account, "ml.g5.xlarge"
+    monkeypatch.setattr(deploy_command, "clear_endpoint", preflight.clear_endpoint)
+    monkeypatch.setattr(preflight_checks, "commit_here", lambda: None)
+    account.others["pricing"] = Prices(product(kind, "Hosting", "1.50"))
+    account.others["servicequotas"] = Quotas({f"{kind} for endpoint usage": 4.0}, {})
+    make_role(account, ROLE)
+    archive = deploying.archive("poodle")
+    with open_images(account) as images:
+        digest = images.put("kennel-serve", __version__)
+        assert deploying.deploy("dogs", archive, "--instance", kind, "--ttl", "2h", "--max-cost", "2.99") == 2
+        assert "--max-cost" in capsys.readouterr().err and deploying.left() == {}
+        assert deploying.deploy("dogs", archive, "--instance", kind, "--ttl", "2h", "--max-cost", "3") == 0
+    [model] = account.asked("CreateModel")
+    assert model["PrimaryContainer"]["Image"].endswith(f"/kennel-serve@{digest}")
+    [config] = account.asked("CreateEndpointConfig")
+    assert variant_of(config)["InferenceAmiVersion"] == "al2023-ami-sagemaker-inference-gpu-4-1"
+
+
 def test_a_dry_run_prints_every_request_and_sends_none(
     deploying: Deploying, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -321,6 +374,20 @@ def test_a_dry_run_prints_every_request_and_sends_none(
     )
     assert held[0]["command"].startswith("aws sagemaker create-model --cli-input-json ")
     assert deploying.left() == {}
+
+
+def test_a_dry_run_of_a_canary_prints_what_is_done_before_and_afterwards(
+    deploying: Deploying, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deploying.deploy("dogs", deploying.archive("poodle"), "--min", 2) == 0
+    before = deploying.left()
+    capsys.readouterr()
+    assert deploying.deploy("dogs", deploying.archive("terrier"), "--canary", 10, "--dry-run") == 0
+    held = json.loads(capsys.readouterr().out)
+    alarms, deletions = ["PutMetricAlarm"] * 2, ["DeleteEndpointConfig", "DeleteModel"]
+    made = ["CreateModel", "CreateEndpointConfig"]
+    assert [each["operation"] for each in held] == [*made, *alarms, "UpdateEndpoint", *deletions]
+    assert deploying.left() == before and ask(deploying, "dogs") == "poodle"
 
 
 def test_a_dry_run_needs_nobody_signed_in(

@@ -1,7 +1,9 @@
 """`kennel deploy`: from what is asked for to an endpoint, and what to know about it."""
 
 import argparse
+import contextlib
 import dataclasses
+import sys
 from collections.abc import Iterator
 
 from kennel.aws.prices import ASYNC, HOSTING, AmbiguousPriceError, PriceList
@@ -30,7 +32,7 @@ def run(arguments: argparse.Namespace, settings: dict[str, object]) -> int:
     cleared = _clear(plan, place, arguments)
     if arguments.dry_run:
         fresh = dataclasses.replace(cleared.place)  # only clients that are made from here on are held
-        with held(fresh.boto) as requests, nothing_there(fresh.boto):
+        with held(fresh.boto) as requests, nothing_there(fresh.boto), contextlib.redirect_stdout(sys.stderr):
             endpoints.deploy(plan, fresh, inference_ami=cleared.inference_ami, is_dry=True)
         print(as_json(requests))
         return 0

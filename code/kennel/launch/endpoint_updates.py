@@ -62,7 +62,8 @@ def update(
     with made.taken_back_on_failure():
         _check_taken_over(change, description, name, made)
     made.keep()
-    print(f"endpoint {plan.name} has its new model", flush=True)
+    if not is_dry:
+        print(f"endpoint {plan.name} has its new model", flush=True)
     with in_words():
         _tidy(change)
         if change.must_follow and change.after:

@@ -8,6 +8,8 @@ from kennel.errors import UserError
 from kennel.launch.deploy_command import target_model
 from kennel.launch.endpoint_plan import EndpointPlan
 from kennel.launch.endpoint_requests import canary_size
+from kennel.launch.endpoints import check
+from kennel.launch.places import Place
 
 MACHINES: dict[str, Any] = {"instance_type": "ml.c7i.large"}
 SERVERLESS: dict[str, Any] = {"serverless_mb": 2048}
@@ -66,6 +68,23 @@ def test_a_name_that_sagemaker_does_not_take_is_refused() -> None:
 def test_how_many_machines_there_are(members: dict[str, Any], fewest: int, at_most: int, is_scaled: bool) -> None:
     made = plan(**members)
     assert (made.fewest, made.at_most, made.is_scaled) == (fewest, at_most, is_scaled)
+
+
+@pytest.mark.parametrize(
+    ("members", "flags"),
+    [
+        ({**MACHINES, "ttl_s": 7200}, "--ttl"),
+        ({**ASYNC, "most": 2}, "--async, --max"),
+        ({**MACHINES, "least": 2, "canary_percent": 10, "capture_percent": 5}, "--min, --capture, --canary"),
+        ({**MACHINES, "target_model": "a.tar.gz", "is_isolated": True}, "--multi-model, --isolated"),
+        (SERVERLESS, "--serverless"),
+    ],
+)
+def test_what_this_machine_does_not_do_names_the_place_that_does(members: dict[str, Any], flags: str) -> None:
+    here = Place("local", "role", "train:1", "serve:1", "ml.m5.large")
+    with pytest.raises(UserError, match=f"^{flags} needs --on aws: --on local has one machine"):
+        check(plan(**members), here)
+    check(plan(**MACHINES), here)
 
 
 @pytest.mark.parametrize(("percent", "count", "size"), [(10, 2, 1), (50, 3, 1), (50, 4, 2), (30, 4, 1), (1, 100, 1)])
