@@ -4,6 +4,7 @@ Fixtures do nothing unless a test names them: tests with the real programs live 
 ask of the account is written down, for test_policies, which runs last.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from sdk_scripts import own_service
 
 HERE = Path(__file__).parent
 LAST = "test_policies.py"
+IS_WHOLE = pytest.StashKey[bool]()
 # Short enough for tests, long enough for a machine that is busy with others.
 IMPATIENT = {
     "KENNEL_TRAIN_COMMAND": f"{sys.executable} -S {HERE / 'stand_in_train.py'}",
@@ -39,7 +41,7 @@ IMPATIENT = {
 def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the account writes what it is asked."""
     with pytest.MonkeyPatch.context() as patch:
-        path = tmp_path_factory.mktemp("record") / "requests.jsonl"
+        path = Path(os.environ.get(RECORD) or tmp_path_factory.mktemp("record") / "requests.jsonl")
         patch.setenv(RECORD, str(path))
         yield path
 
@@ -48,6 +50,21 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What looks at the requests of all others comes after them."""
     items.sort(key=lambda item: item.path.name == LAST)
+    if items:
+        items[0].config.stash[IS_WHOLE] = _is_whole(items)
+
+
+def _is_whole(items: list[pytest.Item]) -> bool:
+    """Whether all tests of this folder run, and not some of them."""
+    options = items[0].config.option
+    is_chosen = options.keyword or options.markexpr or any("::" in each for each in items[0].config.args)
+    return not is_chosen and {item.path for item in items} >= set(HERE.glob("test_*.py"))
+
+
+@pytest.fixture
+def is_whole(request: pytest.FixtureRequest) -> bool:
+    """Whether all tests of this folder have run."""
+    return request.config.stash[IS_WHOLE]
 
 
 @contextmanager
