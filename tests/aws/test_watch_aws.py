@@ -86,25 +86,24 @@ def test_a_training_is_followed_to_its_end(account: Account, capsys: Said) -> No
     ]
     [cost] = [each for each in states if each.startswith("$")]
     assert 0.5 < float(cost.removeprefix("$").partition(",")[0]) < 60 and cost.endswith(", list price")
-    assert lines[-1] == "deploy it: kennel deploy whole --on aws"
+    assert "deploy it: kennel deploy whole --on aws" in lines
 
 
 def test_throttling_and_faults_of_aws_are_waited_for(account: Account, capsys: Said) -> None:
     watching.train(account, "slow", steps=12, step_s="0.3")
-    account.faults["DescribeTrainingJob"] = [THROTTLED, UNAVAILABLE, None, UNAVAILABLE]
-    account.faults["GetLogEvents"] = [THROTTLED]
+    account.faults["DescribeTrainingJob"] = [THROTTLED, THROTTLED, None, UNAVAILABLE]
     assert attach("slow", "--kind", "training") == 0
     said = capsys.readouterr().out
     assert "AWS wants to be asked less often (DescribeTrainingJob: ThrottlingException)." in said
     assert "AWS has a fault of its own (DescribeTrainingJob: 503)." in said
-    assert said.count("goes on, and so does watching it") == said.count("AWS answers again.") >= 2
+    assert said.count("goes on, and so does watching it") == said.count("AWS answers again.") == 2
     steps = [line.split()[0] for line in said.splitlines() if line.startswith("step=")]
     assert steps == [f"step={step}" for step in range(12)]
 
 
 def test_expired_credentials_end_the_watching_and_not_the_job(account: Account, capsys: Said) -> None:
     watching.train(account, "left", steps=8, step_s="0.3")
-    account.faults["DescribeTrainingJob"] = [None, None, EXPIRED]
+    account.faults["DescribeTrainingJob"] = [None, EXPIRED]
     assert attach("left", "--kind", "training") == 5
     said = capsys.readouterr().err
     assert "The credentials have expired (DescribeTrainingJob). Renew them" in said

@@ -18,6 +18,7 @@ from typing import Any, Final
 from kennel.aws.instances import has_gpu, has_own_disk
 from kennel.aws.words import CredentialsError, in_words
 from kennel.errors import DataError, KennelError, UserError
+from kennel.launch.attend import unbroken
 from kennel.launch.creation import created_once
 from kennel.launch.jobs import check_name, new_name, refusals_in_words
 from kennel.launch.kinds import TRANSFORM
@@ -123,7 +124,12 @@ def transform_job(
     """
     _make_model(plan, place, artifacts)
     try:
-        with refusals_in_words(), in_words(), created_once(place, "CreateTransformJob", plan.name):
+        with (
+            unbroken(TRANSFORM, plan.name, place),
+            refusals_in_words(),
+            in_words(),
+            created_once(place, "CreateTransformJob", plan.name),
+        ):
             # Not transformer.transform(), which takes s3:// inputs only, and no AMI: its session does take them.
             place.session.transform(**_arguments(plan, place, resources))
         yield
