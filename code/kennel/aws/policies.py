@@ -3,7 +3,7 @@
     filled("person", profile, "123456789012")       # iam/person.json as a document for IAM
     names()                                          # person, execution-role, execution-role-trust, ...
 
-Exercise it: pytest tests/unit/aws/test_policies_filled.py
+Exercise it: pytest tests/aws/test_policies.py
 """
 
 import json
