@@ -32,7 +32,7 @@ def test_what_is_ours_is_found_by_its_tags(account: Account) -> None:
         "kennel:created-by": "kennel",
         "kennel:version": __version__,
     }
-    sagemaker, tagging = boto3.client("sagemaker"), boto3.client("resourcegroupstaggingapi")
+    sagemaker, tagging = account.admin("sagemaker"), boto3.client("resourcegroupstaggingapi")
     container = {"Image": "kennel-serve:1"}
     for name, its in (("dogs", tags), ("cats", tags_for("cats", profile)), ("others", {"team": "vision"})):
         sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE, Tags=as_list(its))
@@ -43,7 +43,7 @@ def test_what_is_ours_is_found_by_its_tags(account: Account) -> None:
         "InitialInstanceCount": 1,
     }
     sagemaker.create_endpoint_config(EndpointConfigName="dogs", ProductionVariants=[variant], Tags=as_list(tags))
-    boto3.client("cloudwatch").put_metric_alarm(
+    account.admin("cloudwatch").put_metric_alarm(
         AlarmName="dogs-errors",
         EvaluationPeriods=1,
         ComparisonOperator="GreaterThanThreshold",
