@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from account import EXPIRED, THROTTLED, Account, Answer, fault
+from stand_in_iam import DenyingIam
 from stand_in_prices import Prices, product
 from whole_account import BUCKET, DATA, ROLE, be_user, kennel, put_pictures, whole_account
 
@@ -171,6 +172,18 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
     assert transform("bad", *given.pop("more", ()), **given) in (2, 3)
     assert message in capsys.readouterr().err
     assert not account.asked("CreateModel") and not account.asked("CreateTransformJob")
+
+
+def test_a_role_that_may_not_write_there_is_told_before_anything_is_made(
+    account: Account, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(account.others, "iam", DenyingIam(account, {"s3:PutObject"}))
+    assert transform("denied") == 2
+    told = capsys.readouterr().err
+    assert f"The role {ROLE} may not s3:PutObject ({IN}/photos, {OUT}/denied)" in told
+    assert f"write below s3://{BUCKET}/kennel/transforms" in told and not account.asked("CreateModel")
+    asked = {each["ActionNames"][0]: each["ResourceArns"] for each in account.asked("SimulatePrincipalPolicy")}
+    assert asked["s3:GetObject"] == [f"arn:aws:s3:::{BUCKET}/kennel/transforms/photos/kennel"]
 
 
 def test_outputs_of_another_job_are_not_written_over(account: Account, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from kennel.aws.account_rows import MISSING, OK, UNKNOWN, Account, Row, asking
 from kennel.aws.policies import EXECUTION_ROLE, SCHEDULER_ROLE, filled
+from kennel.aws.simulation import denied_of
 
 STACK: Final = "kennel"
 _SHOWN: Final = 3
@@ -93,17 +94,9 @@ def _permissions(account: Account, what: str, policy: str, arn: str, command: st
 
 def _denied(account: Account, arn: str, statement: Mapping[str, Any]) -> Iterator[str]:
     """Actions that the role may not do on an example of each of the statement's resources."""
-    asked = {
-        "PolicySourceArn": arn,
-        "ActionNames": _listed(statement["Action"]),
-        "ResourceArns": [_example(each) for each in _listed(statement["Resource"])],
-        "ContextEntries": list(_context(statement)),
-    }
-    pages = account.client("iam").get_paginator("simulate_principal_policy").paginate(**asked)
-    for page in pages:
-        for each in page["EvaluationResults"]:
-            if each["EvalDecision"] != "allowed":
-                yield str(each["EvalActionName"])
+    resources = [_example(each) for each in _listed(statement["Resource"])]
+    actions, context = _listed(statement["Action"]), list(_context(statement))
+    return denied_of(account.client("iam"), arn, actions, resources, context=context)
 
 
 def _context(statement: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -14,9 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from botocore.exceptions import ClientError
 from tqdm import tqdm
 
 from kennel.aws.instances import TRANSFORM as USE
+from kennel.aws.simulation import denied
 from kennel.aws.words import in_words
 from kennel.errors import DataError, KennelError, UserError
 from kennel.launch.dry_run import as_json, held
@@ -123,6 +125,8 @@ def _run_on_aws(call: _Call) -> int:
         raise UserError(f"--volume {given.volume}: SageMaker lets nobody choose the disks of a transform's machines.")
     resources = read_resources(given, given.on, instance=INSTANCE)
     plan = call.plan()
+    if not given.dry_run:
+        _check_role(plan, call.place)
     artifacts = find_model(plan.training_job, call.place, is_dry=given.dry_run)
     cleared = clear_jobs(
         call.place,
@@ -159,6 +163,26 @@ def _check_addresses(given: argparse.Namespace, place: Place) -> None:
         raise UserError(
             f"--output {given.output} is a folder of this machine, and jobs on AWS write to S3. Give such as "
             f"--output {place.uri('transforms', given.name)}/ and copy it when the job has ended: aws s3 sync."
+        )
+
+
+def _check_role(plan: Transform, place: Place) -> None:
+    """UserError where the role may not read the inputs or write the outputs, as a job finds out after minutes."""
+    source, target = (each.uri.removeprefix("s3://") for each in (plan.source, plan.target))
+    partition = place.role.split(":")[1]
+    wanted = {
+        "s3:GetObject": f"arn:{partition}:s3:::{source.rstrip('/')}{'/kennel' if source.endswith('/') else ''}",
+        "s3:PutObject": f"arn:{partition}:s3:::{target.rstrip('/')}/kennel.out",
+    }
+    try:
+        refused = denied(place.client("iam"), place.role, wanted)
+    except ClientError:  # nobody may ask, or the role is not there, which is told with all else
+        return
+    if refused:
+        raise UserError(
+            f"The role {place.role} may not {' and '.join(refused)} ({plan.source}, {plan.target}). With the policies "
+            f"in iam/ jobs read below {place.uri()} and write below {place.uri('transforms')}. Take addresses there, "
+            "or allow it."
         )
 
 
