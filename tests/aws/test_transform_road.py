@@ -44,6 +44,14 @@ def test_verb_predicts_every_picture_as_an_endpoint_does(
         assert answer == json.loads(response["Body"].read())["predictions"][0]
     assert not open_place().sagemaker.list_models(NameContains="batch")["Models"]
 
+    s3 = open_place().client("s3")
+    s3.create_bucket(Bucket="photos")
+    for picture in pictures[:2]:
+        s3.put_object(Bucket="photos", Key=f"in/{picture.name}", Body=picture.read_bytes())
+    assert kennel("transform", "first", "--input", "s3://photos/in", "--output", "s3://photos/out") == 0
+    printed = capsys.readouterr().out
+    assert "2 of 2 files" in printed and "outputs: s3://photos/out/<file>.out" in printed and "%" in printed
+
     (trained / "test" / "001.Red" / "broken.jpg").write_bytes(b"no picture")
     assert kennel("transform", "first", "--input", trained / "test", "--output", tmp_path / "out2") == 1
     told = capsys.readouterr()
