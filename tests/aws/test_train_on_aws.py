@@ -251,60 +251,6 @@ def test_debug_is_our_own_hooks_unless_sagemaker_debugger_is_asked_for(
     assert "which only SageMaker Debugger passes on: add --debugger" in capsys.readouterr().err
 
 
-def stop_after_two_epochs(account: Account, name: str) -> None:
-    """As a spot interruption does: SIGTERM, in the middle of it."""
-    logs, group = account.admin("logs"), "/aws/sagemaker/TrainingJobs"
-
-    def has_trained() -> bool:
-        streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]
-        events = [logs.get_log_events(logGroupName=group, logStreamName=each["logStreamName"]) for each in streams]
-        return any("epoch=2/" in line["message"] for each in events for line in each["events"])
-
-    def is_told() -> bool:
-        try:
-            return has_trained()
-        except logs.exceptions.ResourceNotFoundException:
-            return False
-
-    wait_until(is_told, deadline_s=200, what="the second epoch")
-    account.admin("sagemaker").stop_training_job(TrainingJobName=name)
-
-
-@pytest.mark.timeout(300)
-def test_the_real_road_of_pictures_checkpoints_and_tensors_through_s3(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    make_folder: Callable[..., Path],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """A training that is stopped in its middle, goes on from S3 as another job, and is looked at by rules."""
-    folder = make_folder()
-    small = ["-p", "weights=none", "-p", "trainable=all", "-p", "batch-size=8", "-p", "image-size=32"]
-    with whole_account(tmp_path / "runs") as account:
-        be_user(account, monkeypatch, tmp_path)
-        assert kennel("upload", "--data", folder, "--name", "colours") == 0
-        common: list[Any] = ["train", "--on", "aws", "--data", f"s3://{BUCKET}/kennel/data/colours", *small]
-        common += ["-p", "epochs=8", "-p", "patience=0"]
-        with ThreadPoolExecutor(1) as pool:
-            stopping = pool.submit(stop_after_two_epochs, account, "road")
-            assert kennel(*common, "--name", "road") == 1
-            stopping.result()
-        said = capsys.readouterr().out
-        assert "epoch=2/8 train_loss=" in said and "epoch=8/8" not in said
-        assert "go on from its checkpoint: kennel train --on aws ... --resume road" in said
-        s3 = account.admin("s3")
-        keys = [each["Key"] for each in s3.list_objects_v2(Bucket=BUCKET, Prefix="kennel/jobs/road/")["Contents"]]
-        assert "kennel/jobs/road/output/model.tar.gz" in keys and any("/checkpoints/" in key for key in keys)
-
-        assert kennel(*common, "--name", "further", "--resume", "road", "--debug") == 0
-        said = capsys.readouterr().out
-        assert "resumed at epoch=" in said and "epoch=8/8 train_loss=" in said
-        request = account.asked("CreateTrainingJob")[1]
-        assert request["CheckpointConfig"]["S3Uri"] == f"s3://{BUCKET}/kennel/jobs/road/checkpoints"
-        assert "LossNotDecreasing" in said  # the rules, over the tensors in output.tar.gz
-        assert f"the rules again, with other thresholds: kennel debug s3://{BUCKET}/kennel/jobs/further" in said
-
-
 def test_pictures_in_the_local_s3_are_trained_on_here(own_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KENNEL_TRAIN_COMMAND", f"{sys.executable} -S {HERE / 'stand_in_epochs.py'}")
     monkeypatch.setenv("KENNEL_RUNS", str(own_runs))
@@ -343,3 +289,60 @@ def test_the_time_of_an_earlier_training_here_is_in_the_estimate(
     assert "time: as earlier took on these pictures, on this machine" in said
     assert "800 pictures to train on, 200 to validate, 359 epochs: 30.1 min here" in said
     assert "likely about $0.71" in said
+
+
+def stop_after_two_epochs(account: Account, name: str) -> None:
+    """As a spot interruption does: SIGTERM, in the middle of it."""
+    logs, group = account.admin("logs"), "/aws/sagemaker/TrainingJobs"
+
+    def has_trained() -> bool:
+        streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]
+        events = [logs.get_log_events(logGroupName=group, logStreamName=each["logStreamName"]) for each in streams]
+        return any("epoch=2/" in line["message"] for each in events for line in each["events"])
+
+    def is_told() -> bool:
+        try:
+            return has_trained()
+        except logs.exceptions.ResourceNotFoundException:
+            return False
+
+    wait_until(is_told, deadline_s=200, what="the second epoch")
+    account.admin("sagemaker").stop_training_job(TrainingJobName=name)
+
+
+@pytest.mark.timeout(600)
+def test_the_real_road_of_pictures_checkpoints_and_tensors_through_s3(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_folder: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A training that is stopped in its middle, goes on from S3 as another job, and is looked at by rules.
+
+    The last one here: the images of all accounts of a process are moto's, and go with this test's account.
+    """
+    folder = make_folder()
+    small = ["-p", "weights=none", "-p", "trainable=all", "-p", "batch-size=8", "-p", "image-size=32"]
+    with whole_account(tmp_path / "runs") as account:
+        be_user(account, monkeypatch, tmp_path)
+        assert kennel("upload", "--data", folder, "--name", "colours") == 0
+        common: list[Any] = ["train", "--on", "aws", "--data", f"s3://{BUCKET}/kennel/data/colours", *small]
+        common += ["-p", "epochs=8", "-p", "patience=0"]
+        with ThreadPoolExecutor(1) as pool:
+            stopping = pool.submit(stop_after_two_epochs, account, "road")
+            assert kennel(*common, "--name", "road") == 1
+            stopping.result()
+        said = capsys.readouterr().out
+        assert "epoch=2/8 train_loss=" in said and "epoch=8/8" not in said
+        assert "go on from its checkpoint: kennel train --on aws ... --resume road" in said
+        s3 = account.admin("s3")
+        keys = [each["Key"] for each in s3.list_objects_v2(Bucket=BUCKET, Prefix="kennel/jobs/road/")["Contents"]]
+        assert "kennel/jobs/road/output/model.tar.gz" in keys and any("/checkpoints/" in key for key in keys)
+
+        assert kennel(*common, "--name", "further", "--resume", "road", "--debug") == 0
+        said = capsys.readouterr().out
+        assert "resumed at epoch=" in said and "epoch=8/8 train_loss=" in said
+        request = account.asked("CreateTrainingJob")[1]
+        assert request["CheckpointConfig"]["S3Uri"] == f"s3://{BUCKET}/kennel/jobs/road/checkpoints"
+        assert "LossNotDecreasing" in said  # the rules, over the tensors in output.tar.gz
+        assert f"the rules again, with other thresholds: kennel debug s3://{BUCKET}/kennel/jobs/further" in said

@@ -142,10 +142,9 @@ def train(arguments: argparse.Namespace) -> int:
     description = train_command.run_on_aws(job, place(), wanted)
     if description is None:
         return 0
-    status = train_command.report(description, on=AWS)
     if _has_own_hook(arguments):
-        _evaluate_rules(arguments, f"{description['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}")
-    return status
+        _evaluate_rules(arguments, train_command.output_uri(description))
+    return train_command.report(description, on=AWS)
 
 
 def tune(arguments: argparse.Namespace) -> int:
@@ -235,7 +234,7 @@ def _has_own_hook(arguments: argparse.Namespace) -> bool:
 
 
 def _evaluate_rules(arguments: argparse.Namespace, job_uri: str) -> None:
-    """The rules over what the job has left in S3, and how to do it again."""
+    """The rules over what the job has left in S3."""
     from kennel.debug import command
     from kennel.launch.places import runs_folder
 
@@ -243,4 +242,3 @@ def _evaluate_rules(arguments: argparse.Namespace, job_uri: str) -> None:
         command.run(command.DebugRequest(source=job_uri, runs=runs_folder(), rules_file=arguments.rules))
     except KennelError as error:  # the training is what counts, and it has ended
         print(f"kennel: the rules: {error}", file=sys.stderr)
-    print(f"the rules again, with other thresholds: kennel debug {job_uri}")

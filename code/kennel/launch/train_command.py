@@ -15,6 +15,7 @@ from kennel.launch.kinds import TRAINING, attach_command, stop_command
 from kennel.launch.places import AWS, Place, runs_folder
 from kennel.launch.resources import Resources
 from kennel.launch.rule_lines import rules_table
+from kennel.launch.tuning import bare_values
 
 Json = dict[str, Any]
 
@@ -74,13 +75,25 @@ def report(description: Json, *, on: str) -> int:
     name, status = description["TrainingJobName"], description["TrainingJobStatus"]
     billed = f", {description['BillableTimeInSeconds']} s billed" if "BillableTimeInSeconds" in description else ""
     print(f"training job {name}: {status} after {description.get('TrainingTimeInSeconds', 0)} s{billed}")
-    rules = rules_table(description)
+    rules, there = rules_table(description), " --on aws" if on == AWS else ""
     if rules:
         print(rules)
-    exit_status = _print_outcome(description, " --on aws" if on == AWS else "")
-    if rules:
-        print(f"see all of it: kennel report {name}\nthe rules again, with other thresholds: kennel debug {name}")
+    exit_status = _print_outcome(description, there)
+    if rules or there:
+        print(f"see all of it: kennel report {name}{there}")
+    if rules or (there and has_own_hook(description)):
+        print(f"the rules again, with other thresholds: kennel debug {output_uri(description) if there else name}")
     return exit_status
+
+
+def has_own_hook(description: Json) -> bool:
+    """Whether the training itself saved what rules look at, into its output.tar.gz."""
+    return bare_values(description.get("HyperParameters", {})).get("debug") == "on"
+
+
+def output_uri(description: Json) -> str:
+    """Where a job's results are."""
+    return f"{description['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{description['TrainingJobName']}"
 
 
 def _print_outcome(description: Json, there: str) -> int:

@@ -114,6 +114,8 @@ def summary(outcome: Outcome, data: Path | str, on: str = "local") -> str:
     lines.append(found + ("" if value is None else f"  {outcome.metric}={value:.6g}"))
     lines.append(f"  {' '.join(words)}")
     there = " --on aws" if on == AWS else ""
+    if there:
+        lines.append(f"see all of it: kennel report {name}{there}")
     lines.append(f"train with them: scripts/train.sh{there} --data {shlex.quote(str(data))} --best-of {name}")
     return "\n".join(lines)
 
