@@ -5,7 +5,7 @@
     screen.show(View("training job", "dogs-1", "InProgress", "Training"))
     screen.close()
 
-Exercise it: pytest tests/unit/launch/test_watch_screens.py
+Exercise it: pytest tests/unit/launch/test_watch.py
 """
 
 import sys

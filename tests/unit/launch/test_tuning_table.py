@@ -1,6 +1,8 @@
+import dataclasses
 import io
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from rich.console import Console
 
+from kennel.aws.prices import Price, PriceList
 from kennel.launch import attend, follow_tuning, tune_command
 from kennel.launch.follow_tuning import Lines, LiveTable, Outcome, trial_table
 from kennel.launch.places import Place
@@ -152,6 +155,30 @@ def test_a_search_that_ended_before_it_was_stopped_is_told_as_it_ended(
     api = Api([step([made_trial(1)], "Completed")], interrupt)
     assert follow_tuning.follow_tuning(NAME, place_of(api), Lines()).status == "Completed"
     assert f"{NAME}: It is Completed" in capsys.readouterr().out
+
+
+def test_on_aws_the_cost_is_shown_and_ctrl_c_asks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt() -> None:
+        interrupts.append(1)
+        if len(interrupts) in (2, 4):
+            raise KeyboardInterrupt
+
+    interrupts, answers = list[int](), ["c", "d"]
+    manner = attend.Manner(0, ask=lambda question, choices: answers.pop(0), is_patient=True)
+    monkeypatch.setattr(attend, "_AWS", manner)
+    monkeypatch.setattr(PriceList, "hourly", lambda *_, **__: Price(Decimal(3600), "2026-11-20"))
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120, height=40, color_system=None)
+    description, summaries = step([made_trial(1), made_trial(2)])
+    machines = {"ResourceConfig": {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1}}
+    api = Api([({**description, "TrainingJobDefinition": machines}, summaries)], interrupt)
+    place = dataclasses.replace(place_of(api), name="aws")
+    place.__dict__.update(sagemaker=api, region="eu-west-1")
+    with pytest.raises(attend.Detached, match=f"tuning job {NAME} goes on"):
+        follow_tuning.follow_tuning(NAME, place, LiveTable(screen))
+    assert answers == [] and api.stopped == []
+    assert "so far" in screen.file.getvalue() and "$" in screen.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_end_says_the_best_ready_to_paste() -> None:
