@@ -26,7 +26,7 @@ from kennel.local.validation import service_model
 # What boto3 calls them; several may have one signing name.
 SERVICES = (
     *("sagemaker", "sagemaker-runtime", "s3", "sts", "iam", "logs", "cloudwatch", "ecr", "application-autoscaling"),
-    *("scheduler", "resourcegroupstaggingapi", "pricing", "service-quotas", "sns", "kms", "ec2", "events"),
+    *("scheduler", "resourcegroupstaggingapi", "pricing", "service-quotas", "cloudformation"),
 )
 _LABEL = re.compile(r"\\\{(\w+)(\\\+)?\\\}")
 # Sent by clients beside what a model has.
@@ -108,12 +108,16 @@ def _rest_operations(service: str) -> list[_Rest]:
     model = service_model(service)
     if not model.protocol.startswith("rest"):
         return []
-    return [_rest(model.operation_model(name)) for name in model.operation_names]
+    operations = [model.operation_model(name) for name in model.operation_names]
+    return [_rest(each) for each in operations if not each.deprecated]  # S3's older ones have the addresses of newer
 
 
 def _rest(model: OperationModel) -> _Rest:
     path, _, query = model.http["requestUri"].partition("?")
-    pattern = _LABEL.sub(lambda found: f"(?P<{found[1]}>{'.+' if found[2] else '[^/]+'})", re.escape(path))
+    # An ARN has slashes, which come encoded and are decoded in the request's path.
+    pattern = _LABEL.sub(
+        lambda found: f"(?P<{found[1]}>{'.+' if found[2] or found[1] == 'ResourceArn' else '[^/]+'})", re.escape(path)
+    )
     return _Rest(
         model,
         model.http["method"],

@@ -65,6 +65,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ),
     ("s3", "DeleteObjects", {"Bucket": "b", "Delete": {"Objects": [{"Key": "a&b"}, {"Key": "c"}], "Quiet": True}}, {}),
     ("s3", "GetBucketLocation", {"Bucket": "b"}, {}),
+    ("s3", "GetBucketLifecycleConfiguration", {"Bucket": "b"}, {}),
     (
         "scheduler",
         "CreateSchedule",
@@ -92,7 +93,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("ecr", "BatchGetImage", {"repositoryName": "kennel-train", "imageIds": [{"imageTag": "1"}]}, {}),
     ("service-quotas", "ListServiceQuotas", {"ServiceCode": "sagemaker"}, {}),
     ("pricing", "GetProducts", {"ServiceCode": "AmazonSageMaker"}, {}),
-    ("sns", "CreateTopic", {"Name": "t", "Tags": TAGS}, {}),
+    ("cloudformation", "DescribeStacks", {"StackName": "kennel"}, {}),
 ]
 
 

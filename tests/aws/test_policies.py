@@ -38,7 +38,8 @@ TO_SAGEMAKER = {"iam:PassedToService": "sagemaker.amazonaws.com"}
 # Without blanks, of one managed policy.
 LONGEST = 6144
 _SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
-_OPERATIONS = ("CreateTrainingJob", "CreateHyperParameterTuningJob", "CreateTransformJob", "CreateModel")
+WIRE = Path(__file__).parent / "wire"
+GIVEN = json.loads((WIRE / "description.json").read_text())
 
 Json = dict[str, Any]
 
@@ -186,6 +187,32 @@ def test_the_scheduler_may_do_what_schedules_say_and_nothing_more(asked: list[Js
             assert untagged is None
             used.add((found.sid, need.action))
     _judge({(each.sid, action) for each in scheduler.statements for action in each.actions} - used, is_whole)
+
+
+def test_keys_and_networks_are_used_by_who_has_them() -> None:
+    """No test of the account has them: the requests recorded for SDK v3 do."""
+    work = [
+        need
+        for path in WIRE.glob("v3-*.json")
+        for need in as_execution_role(
+            path.stem.removeprefix("v3-"), json.loads(path.read_text()), region=GIVEN["region"], account=ACCOUNT
+        )
+    ]
+    profile = Profile(
+        role=GIVEN["role"],
+        region=GIVEN["region"],
+        bucket=GIVEN["bucket"],
+        kms_key=GIVEN["kms_key"],
+        subnets=("subnet-1",),
+        security_groups=("sg-1",),
+    )
+    role = policy("execution-role", profile)
+    found = {
+        (each.sid, need.action) for need in work if (each := role.allowing(need.action, need.resource, need.context))
+    }
+    special = [each for each in role.statements if each.sid.startswith(("Kms", "Vpc"))]
+    assert {(each.sid, action) for each in special for action in each.actions} <= found
+    assert all(role.allowing(need.action, need.resource, need.context) for need in work)
 
 
 @pytest.mark.parametrize("name", ["person", "execution-role", "scheduler-role", "codebuild"])
