@@ -121,9 +121,8 @@ class Made:
 
     def surround(self, name: str) -> None:
         """An endpoint's scaling from 1 to 3, the alarms of a canary, and a time to live of two hours."""
-        own = {each["Key"]: each["Value"] for each in _tags(name)}
+        part, own = f"{name}-20261121-1f2e", {each["Key"]: each["Value"] for each in _tags(name)}
         Scaling(boto3.client("application-autoscaling")).follow_invocations(name, least=1, most=3, tags=own)
-        part = f"{name}-20261121-1f2e"
         CanaryAlarms(boto3.client("cloudwatch")).put(name, config=part, tags=own)
         TimeToLive(boto3.client("scheduler"), SCHEDULER).set(name, in_s=7200, configs=(part,), models=(part,))
 

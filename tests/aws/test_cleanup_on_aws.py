@@ -153,6 +153,7 @@ def test_what_the_tagging_api_does_not_know_yet_is_ours_and_what_it_still_knows_
 ) -> None:
     made.model("new", owner="new")
     made.train("newest")
+    made.surround("newest")
     made.tagging.unknown |= set(made.tagging.ours())
     account = "arn:aws:sagemaker:us-east-1:123456789012"
     tags = {"kennel:created-by": "kennel", "kennel:name": "Gone"}
@@ -161,6 +162,7 @@ def test_what_the_tagging_api_does_not_know_yet_is_ours_and_what_it_still_knows_
     assert made.kennel("list") == 0
     listed = capsys.readouterr().out
     assert "model new" in listed and "training job newest" in listed and "gone" not in listed.lower()
+    assert "alarm kennel-newest-errors" in listed and "schedule group kennel" in listed
     assert made.kennel("delete", "--all", "--yes") == 0
     assert made.kennel("delete", "--all", "--yes") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "nothing to delete"

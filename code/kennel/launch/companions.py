@@ -49,10 +49,19 @@ class Around:
 def find(looking: Looking, tagged: Sequence[Tagged], endpoints: Sequence[Thing]) -> Around:
     """All that stands around endpoints, also around those that are gone. tagged: what the tagging API knows."""
     schedules = list(_schedules(looking))
-    has_group = looking.ask("schedules", lambda: looking.place.client("scheduler").get_schedule_group(Name=GROUP))
-    groups = [Thing(SCHEDULE_GROUP, GROUP, "")] if has_group else []
+    groups = [Thing(SCHEDULE_GROUP, GROUP, "")] if _has_group(looking, tagged) else []
     scaling, alarms = _scaling(looking, tagged, endpoints), _alarms(looking, tagged)
     return Around((*schedules, *groups, *scaling, *alarms, *_log_groups(looking, tagged, endpoints)), _due(schedules))
+
+
+def _has_group(looking: Looking, tagged: Sequence[Tagged]) -> bool:
+    """Whether there is a group of that name, and it is ours."""
+    client = looking.place.client("scheduler")
+    found = looking.ask("schedules", lambda: client.get_schedule_group(Name=GROUP))
+    if found is None or any(each.arn == found["Arn"] for each in tagged):
+        return found is not None
+    answer = looking.ask("tags of schedules", lambda: client.list_tags_for_resource(ResourceArn=found["Arn"]))
+    return answer is not None and {"Key": MAKER, "Value": "kennel"} in answer["Tags"]
 
 
 def _schedules(looking: Looking) -> Iterator[Thing]:
