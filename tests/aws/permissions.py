@@ -105,8 +105,10 @@ _TABLE: Mapping[str, tuple[tuple[str, str], ...]] = {
     "ecr GetDownloadUrlForLayer": (("ecr:GetDownloadUrlForLayer", _REPOSITORY),),
     "ecr CreateRepository": (("ecr:CreateRepository", _REPOSITORY),),
     # Targets have ARNs of their own with ids that AWS makes: limited by the context's keys in place of the resource.
+    # The first time in an account, AWS makes its own role for it, in the person's name.
     "application-autoscaling RegisterScalableTarget": (
         ("application-autoscaling:RegisterScalableTarget", "{scalable}"),
+        ("iam:CreateServiceLinkedRole", _SCALING_ROLE),
     ),
     "application-autoscaling DeregisterScalableTarget": (
         ("application-autoscaling:DeregisterScalableTarget", "{scalable}"),
