@@ -160,9 +160,9 @@ def open_place(
 
 
 def _be_quiet() -> None:
-    """The SDK sets up logging at its import, and logs each call and each default it applies; nothing for this user."""
+    """The SDK logs each call, each default it applies, and errors that it raises too: nothing for this user."""
     for logger, level in (
-        ("sagemaker", logging.ERROR),
+        ("sagemaker", logging.CRITICAL),
         ("sagemaker.config", logging.ERROR),
         ("botocore", logging.WARNING),
     ):
