@@ -4,7 +4,9 @@ moto's SageMaker keeps what it is told and runs nothing: the requests are shown 
 checked at the account), and that they are taken back; not that such endpoints answer, wake, scale or keep anything.
 """
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from account import fault
@@ -73,6 +75,29 @@ def test_an_asynchronous_endpoint_that_cannot_scale_is_taken_back(deploying: Dep
     more = ("--async", f"s3://{BUCKET}/answers", "--instance", "ml.m5.large")
     assert deploying.deploy("later", deploying.archive("poodle"), *more) == 2
     assert deploying.left() == {}
+
+
+def test_what_is_not_asked_for_stays(deploying: Deploying, capsys: pytest.CaptureFixture[str]) -> None:
+    """moto does not update endpoints: what would be sent is shown by dry runs."""
+    archive, machine = deploying.archive("poodle"), ("--instance", "ml.m5.large")
+
+    def would_be(name: str, *more: object) -> dict[str, Any]:
+        capsys.readouterr()
+        assert deploying.deploy(name, archive, *more, "--dry-run") == 0
+        held = {each["operation"]: each["request"] for each in json.loads(capsys.readouterr().out)}
+        assert "UpdateEndpoint" in held and "RegisterScalableTarget" not in held
+        return dict(held["CreateEndpointConfig"])
+
+    assert deploying.deploy("later", archive, "--async", "--max", 3, *machine) == 0
+    again = would_be("later")
+    assert again["AsyncInferenceConfig"]["OutputConfig"]["S3OutputPath"] == f"s3://{BUCKET}/kennel/async/later/output"
+    assert variant_of(again)["InstanceType"] == "ml.m5.large"
+    assert deploying.deploy("now", archive, "--serverless", 3072, "--concurrency", 10) == 0
+    assert variant_of(would_be("now"))["ServerlessConfig"] == {"MemorySizeInMB": 3072, "MaxConcurrency": 10}
+    assert variant_of(would_be("now", *machine))["InitialInstanceCount"] == 1
+    assert deploying.deploy("seen", archive, "--capture", 20, *machine) == 0
+    assert would_be("seen")["DataCaptureConfig"]["InitialSamplingPercentage"] == 20
+    assert "DataCaptureConfig" not in would_be("seen", "--capture", 0)
 
 
 def test_what_is_captured_comes_below_the_prefix_encrypted(

@@ -128,6 +128,11 @@ def test_another_instance_type_of_a_scaled_endpoint_takes_its_scaling_off_meanwh
     )
     [target] = deploying.account.asked("RegisterScalableTarget")
     assert (target["MinCapacity"], target["MaxCapacity"]) == (1, 3)
+    deploying.account.calls.clear()
+    assert deploying.deploy("dogs", deploying.archive("poodle")) == 0
+    [config] = deploying.account.asked("CreateEndpointConfig")
+    assert variant_of(config)["InstanceType"] == "ml.c7i.xlarge", "what is not asked for stays"
+    assert not deploying.account.asked("RegisterScalableTarget")
 
 
 def test_an_endpoint_that_fails_is_gone_with_all_that_was_made_for_it(

@@ -50,7 +50,9 @@ def _add_care(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("care and money, with --on aws")
     group.add_argument("--ttl", metavar="TIME", help="AWS deletes it then, such as 90m or 2h")
     group.add_argument("--canary", type=int, metavar="PERCENT", help="of the machines get the new model first; 1 to 50")
-    group.add_argument("--capture", type=int, metavar="PERCENT", help="of requests and answers are kept in S3")
+    group.add_argument(
+        "--capture", type=int, metavar="PERCENT", help="of requests and answers are kept in S3; 0: none any longer"
+    )
     group.add_argument("--isolated", action="store_true", help="the container has no network")
     add_limits(group)
 

@@ -5,9 +5,11 @@ import contextlib
 import dataclasses
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from kennel.aws.prices import ASYNC, HOSTING, AmbiguousPriceError, PriceList
 from kennel.aws.schedule import read_duration
+from kennel.aws.words import CredentialsError
 from kennel.errors import UserError
 from kennel.launch import endpoints
 from kennel.launch.attend import Detached
@@ -17,6 +19,7 @@ from kennel.launch.endpoint_plan import EndpointPlan
 from kennel.launch.jobs import check_name, legal_name
 from kennel.launch.places import Place, open_place
 from kennel.launch.preflight import Cleared, clear_endpoint
+from kennel.launch.standing_endpoint import StandingEndpoint, find_endpoint
 from kennel.launch.unsigned import nothing_there
 
 # What a ResNet-18 on a CPU needs: two cores, 4 GiB.
@@ -50,27 +53,62 @@ def endpoint_name(arguments: argparse.Namespace) -> str:
 
 
 def plan_endpoint(arguments: argparse.Namespace, name: str, place: Place) -> EndpointPlan:
-    """Everything that is asked for; an address of Kennel's own where --async names none."""
-    instance = arguments.instance or (None if arguments.serverless else INSTANCE if place.is_aws else None)
+    """Everything that is asked for; what is not stays as an endpoint that is there has it.
+
+    Where --async names no address it is one of Kennel's own.
+    """
     if arguments.serverless is None and arguments.concurrency is not None:
         raise UserError("--concurrency is of --serverless endpoints; those with machines scale by --min and --max.")
     if arguments.instance and not place.is_aws:
         raise UserError(f"--instance needs --on aws: --on {place.name} has this machine.")
+    kept = _Kept.of(name, place, arguments)
     return EndpointPlan(
         name=name,
         model_uri=endpoints.find_model(arguments.name, place, is_dry=arguments.dry_run),
-        instance_type=instance or (None if place.is_aws else place.instance_type),
-        serverless_mb=arguments.serverless,
-        concurrency=arguments.concurrency if arguments.concurrency is not None else 5,
-        async_uri=_async_uri(arguments.asynchronous, name, place),
+        instance_type=arguments.instance or kept.instance_type,
+        serverless_mb=arguments.serverless or kept.serverless_mb,
+        concurrency=arguments.concurrency if arguments.concurrency is not None else kept.concurrency,
+        async_uri=kept.async_uri if arguments.asynchronous is None else _async_uri(arguments, name, place),
         least=arguments.min,
         most=arguments.max,
-        capture_percent=arguments.capture,
+        capture_percent=(kept.capture_percent if arguments.capture is None else arguments.capture) or None,
         canary_percent=arguments.canary,
         ttl_s=None if arguments.ttl is None else read_duration(arguments.ttl),
         target_model=target_model(arguments.name) if arguments.multi_model else None,
         is_isolated=arguments.isolated,
     )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What an endpoint has and nobody asks to change; of a new one the defaults."""
+
+    instance_type: str | None = None
+    serverless_mb: int | None = None
+    concurrency: int = 5
+    async_uri: str | None = None
+    capture_percent: int | None = None
+
+    @classmethod
+    def of(cls, name: str, place: Place, arguments: argparse.Namespace) -> "_Kept":
+        if not place.is_aws:
+            return cls(instance_type=place.instance_type)
+        standing = _standing(name, place, is_dry=arguments.dry_run)
+        if arguments.serverless is not None:
+            return cls(concurrency=(standing and standing.concurrency) or cls.concurrency)
+        if standing is None or (standing.is_serverless and arguments.instance):
+            return cls(instance_type=INSTANCE)
+        kinds = standing.instance_type, standing.serverless_mb, standing.concurrency or cls.concurrency
+        return cls(*kinds, standing.async_uri, standing.capture_percent)
+
+
+def _standing(name: str, place: Place, *, is_dry: bool) -> StandingEndpoint | None:
+    try:
+        return find_endpoint(name, place)
+    except CredentialsError:
+        if is_dry:
+            return None
+        raise
 
 
 def target_model(source: str) -> str:
@@ -82,9 +120,9 @@ def target_model(source: str) -> str:
     return f"{legal_name(folders[-2] if is_a_jobs else file.removesuffix('.tar.gz'))}.tar.gz"
 
 
-def _async_uri(given: str | None, name: str, place: Place) -> str | None:
-    if given != "":
-        return given
+def _async_uri(arguments: argparse.Namespace, name: str, place: Place) -> str:
+    if arguments.asynchronous:
+        return str(arguments.asynchronous)
     if not place.is_aws:
         raise UserError(f"--async needs --on aws: --on {place.name} answers at once.")
     place.need("bucket")

@@ -81,7 +81,7 @@ def _planned(plan: EndpointPlan, place: Place, standing: StandingEndpoint) -> _C
         )
     with in_words():
         before = steps.scaling_of(place).limits(plan.name) if place.is_aws else None
-    after = _limits(plan, before)
+    after = _limits(plan, before, is_async=standing.is_async)
     count = _count(plan, standing, after)
     if plan.canary_percent and count < 2:
         raise UserError(
@@ -97,11 +97,12 @@ def _count(plan: EndpointPlan, standing: StandingEndpoint, limits: Limits | None
     return max(min(standing.count, limits.most), limits.least, 1)
 
 
-def _limits(plan: EndpointPlan, before: Limits | None) -> Limits | None:
+def _limits(plan: EndpointPlan, before: Limits | None, *, is_async: bool) -> Limits | None:
     """Those asked for; else those there are."""
-    if plan.is_scaled:
-        return Limits(plan.fewest, plan.at_most)
-    return before if plan.least is None and plan.most is None and not plan.serverless_mb else None
+    is_kept = plan.least is None and plan.most is None and is_async == (plan.async_uri is not None)
+    if before is not None and is_kept and not plan.serverless_mb:
+        return before
+    return Limits(plan.fewest, plan.at_most) if plan.is_scaled else None
 
 
 def _begin(change: _Change, made: Made, inference_ami: str | None, *, is_dry: bool) -> str:

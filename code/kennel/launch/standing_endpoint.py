@@ -15,7 +15,10 @@ from kennel.launch.places import Place
 
 @dataclass(frozen=True)
 class StandingEndpoint:
-    """count: of machines now, as SageMaker counts them; 0 of a serverless one, and an asynchronous one that sleeps."""
+    """count: of machines now, as SageMaker counts them; 0 of a serverless one, and an asynchronous one that sleeps.
+
+    serverless_mb, concurrency, async_uri, capture_percent: as in EndpointPlan.
+    """
 
     name: str
     status: str
@@ -23,7 +26,14 @@ class StandingEndpoint:
     models: tuple[str, ...]
     instance_type: str | None
     count: int
-    is_async: bool
+    serverless_mb: int | None = None
+    concurrency: int | None = None
+    async_uri: str | None = None
+    capture_percent: int | None = None
+
+    @property
+    def is_async(self) -> bool:
+        return self.async_uri is not None
 
     @property
     def is_serverless(self) -> bool:
@@ -63,6 +73,8 @@ def is_multi_model(standing: StandingEndpoint, place: Place) -> bool:
 
 def _standing(description: dict[str, Any], config: dict[str, Any]) -> StandingEndpoint:
     variants = config["ProductionVariants"]
+    serverless, capture = variants[0].get("ServerlessConfig", {}), config.get("DataCaptureConfig", {})
+    output = config.get("AsyncInferenceConfig", {}).get("OutputConfig")
     now: dict[str, Any] = next(iter(description.get("ProductionVariants", [])), {})
     return StandingEndpoint(
         name=description["EndpointName"],
@@ -71,5 +83,8 @@ def _standing(description: dict[str, Any], config: dict[str, Any]) -> StandingEn
         models=tuple(each["ModelName"] for each in variants if "ModelName" in each),
         instance_type=variants[0].get("InstanceType"),
         count=int(now.get("DesiredInstanceCount", variants[0].get("InitialInstanceCount", 0))),
-        is_async="AsyncInferenceConfig" in config,
+        serverless_mb=serverless.get("MemorySizeInMB"),
+        concurrency=serverless.get("MaxConcurrency"),
+        async_uri=output["S3OutputPath"].removesuffix("/output") if output else None,
+        capture_percent=capture.get("InitialSamplingPercentage") if capture.get("EnableCapture") else None,
     )
