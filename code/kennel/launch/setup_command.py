@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
+import threading
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -108,7 +109,7 @@ def _account(place: Place) -> tuple[Account, str]:
     with in_words():
         identity = place.client("sts").get_caller_identity()
     account = Account(
-        client=place.client,
+        client=_Clients(place.client),
         profile=place.profile,
         number=str(identity["Account"]),
         region=place.region,
@@ -117,6 +118,19 @@ def _account(place: Place) -> tuple[Account, str]:
         instances=INSTANCES,
     )
     return account, str(identity["Arn"])
+
+
+class _Clients:
+    """One of each service: boto3 takes long to make them, and must not be asked by several threads at once."""
+
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        self._make, self._made, self._lock = make, dict[str, Any](), threading.Lock()
+
+    def __call__(self, service: str) -> Any:  # noqa: ANN401  boto3's
+        with self._lock:
+            if service not in self._made:
+                self._made[service] = self._make(service)
+            return self._made[service]
 
 
 def _source(profile: Profile) -> str:
