@@ -11,7 +11,7 @@ from kennel import cli
 REPOSITORY = Path(__file__).resolve().parents[2]
 VERBS = (
     *("check", "train", "deploy", "invoke", "list", "delete", "local", "data", "debug", "report", "tune", "transform"),
-    *("build", "conformance", "push", "layers", "sbom"),
+    *("build", "conformance", "push", "layers", "sbom", "upload", "setup"),
 )
 SCRIPTS = sorted((REPOSITORY / "scripts").glob("*.sh"))
 
