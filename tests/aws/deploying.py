@@ -1,6 +1,6 @@
 """An account for tests of `kennel deploy` and `kennel invoke`: archives in its bucket, a stand-in that serves them.
 
-    with open_deploying(folder, patch) as deploying:
+    with open_deploying(folder) as deploying:
         deploying.kennel("deploy", deploying.archive("poodle"), "--endpoint-name", "dogs", "--on", "aws")
 
 What is checked before anything is made (kennel.launch.preflight) has tests of its own and is not asked here; prices are
@@ -105,9 +105,9 @@ class Deploying:
 
 
 @contextmanager
-def open_deploying(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Deploying]:
+def open_deploying(folder: Path) -> Iterator[Deploying]:
     """Meanwhile this process's AWS is an account of its own, and its working folder an empty one."""
-    with impatient():
+    with impatient(), pytest.MonkeyPatch.context() as patch:  # in this order: the one's undone before the other's
         patch.setenv("KENNEL_SERVE_COMMAND", f"{sys.executable} -S {HERE / 'stand_in_classifier.py'}")
         patch.setenv("KENNEL_ROLE", ROLE)
         patch.setenv("KENNEL_SCHEDULER_ROLE", SCHEDULER)

@@ -19,7 +19,7 @@ DENIED = fault("AccessDeniedException", "User: me is not authorized to perform: 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploying]:
-    with pytest.MonkeyPatch.context() as patch, open_deploying(tmp_path_factory.mktemp("kinds"), patch) as deploying:
+    with open_deploying(tmp_path_factory.mktemp("kinds")) as deploying:
         yield deploying
 
 

@@ -24,7 +24,7 @@ NOT_READY = (429, {"x-amzn-ErrorType": "ModelNotReadyException"}, json.dumps({"M
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploying]:
-    with pytest.MonkeyPatch.context() as patch, open_deploying(tmp_path_factory.mktemp("invoke"), patch) as deploying:
+    with pytest.MonkeyPatch.context() as patch, open_deploying(tmp_path_factory.mktemp("invoke")) as deploying:
         patch.setattr(predict, "_BETWEEN_S", 0.05)
         patch.setattr(asynchronous, "_BETWEEN_S", 0.05)
         assert deploying.deploy("dogs", deploying.archive("poodle")) == 0
