@@ -23,9 +23,9 @@ TYPES = {"Training": "ml.g5.xlarge", "BatchTransform": "ml.c7i.xlarge", "Hosting
 @pytest.fixture
 def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     moto_api_backend.reset()
-    with impatient():
-        monkeypatch.setenv("KENNEL_TRAIN_COMMAND", f"{sys.executable} -S {HERE / 'stand_in_epochs.py'}")
-        monkeypatch.setenv("KENNEL_SERVE_COMMAND", f"{sys.executable} -S {HERE / 'stand_in_batch.py'}")
+    with impatient(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KENNEL_TRAIN_COMMAND", f"{sys.executable} -S {HERE / 'stand_in_epochs.py'}")
+        patch.setenv("KENNEL_SERVE_COMMAND", f"{sys.executable} -S {HERE / 'stand_in_batch.py'}")
         with whole_account(tmp_path / "runs") as account:
             be_user(account, monkeypatch, tmp_path)
             monkeypatch.setenv("KENNEL_SCHEDULER_ROLE", "arn:aws:iam::123456789012:role/kennel-scheduler")

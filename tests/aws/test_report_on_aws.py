@@ -26,7 +26,7 @@ SMALL = {"weights": "none", "trainable": "all", "epochs": "2", "batch-size": "8"
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    with pytest.MonkeyPatch.context() as patch, impatient():
+    with impatient(), pytest.MonkeyPatch.context() as patch:
         patch.delenv("KENNEL_TRAIN_COMMAND")  # the real one
         with open_account(tmp_path_factory.mktemp("report") / "runs") as account:
             yield account
@@ -34,7 +34,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    with pytest.MonkeyPatch.context() as patch, impatient():
+    with impatient(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("KENNEL_TRAIN_COMMAND", f"{sys.executable} -S {HERE / 'stand_in_epochs.py'}")
         with open_account(tmp_path_factory.mktemp("searched") / "runs") as account:
             yield account

@@ -32,7 +32,7 @@ IN, OUT = f"s3://{BUCKET}/kennel/transforms", f"s3://{BUCKET}/kennel/transforms/
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     """With a model that the job `first` has left."""
     folder = tmp_path_factory.mktemp("transform")
-    with pytest.MonkeyPatch.context() as patch, impatient():
+    with impatient(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("KENNEL_TRAIN_COMMAND", f"{sys.executable} -S {HERE / 'stand_in_epochs.py'}")
         patch.setenv("KENNEL_SERVE_COMMAND", f"{sys.executable} -S {HERE / 'stand_in_batch.py'}")
         with whole_account(folder / "runs") as account:
