@@ -16,7 +16,7 @@ from werkzeug.wrappers import Request
 PREFIX = "arn:aws:sagemaker:eu-west-1:123456789012"
 ROLE = "arn:aws:iam::123456789012:role/r"
 TAGS = [{"Key": "kennel:created-by", "Value": "kennel"}]
-TRAINING = {
+TRAINING: dict[str, Any] = {
     "TrainingJobName": "dogs",
     "RoleArn": ROLE,
     "AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "File"},
@@ -184,6 +184,15 @@ def test_what_a_request_needs_is_more_than_its_name() -> None:
         ("s3:DeleteObject", "arn:aws:s3:::b/c"),
     ]
     assert actions("sts", "GetCallerIdentity", {}) == []
+    key = "arn:aws:kms:eu-west-1:123456789012:key/1"
+    assert actions("s3", "PutObject", {"Bucket": "b", "Key": "k", "SSEKMSKeyId": key}) == [
+        ("s3:PutObject", "arn:aws:s3:::b/k"),
+        ("kms:GenerateDataKey", key),
+        ("kms:Decrypt", key),
+    ]
+    machines = {**TRAINING["ResourceConfig"], "VolumeKmsKeyId": key}
+    needed = actions("sagemaker", "CreateTrainingJob", {**TRAINING, "ResourceConfig": machines})
+    assert needed[-2:] == [("kms:CreateGrant", key), ("kms:DescribeKey", key)]
 
 
 def test_a_policy_allows_what_fits_action_resource_and_condition() -> None:
