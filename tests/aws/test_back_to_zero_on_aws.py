@@ -47,7 +47,7 @@ def test_what_every_verb_makes_is_tagged_and_goes(
     quick = ("-p", "epochs=1", "--data", DATA)
     assert kennel("train", *on, *quick, "-p", "lr=0.01", "--name", "first") == 0
     account.admin("s3").put_object(Bucket=BUCKET, Key="kennel/photos/a.jpg", Body=b"photo")
-    photos, answers = f"s3://{BUCKET}/kennel/photos", f"s3://{BUCKET}/kennel/answers"
+    photos, answers = f"s3://{BUCKET}/kennel/photos", f"s3://{BUCKET}/kennel/transforms/answers"
     assert kennel("transform", "first", *on, "--input", photos, "--output", answers, "--job-name", "batch") == 0
     assert kennel("tune", *on, *quick, "--name", "search", "--max-jobs", 2) == 0
     assert kennel("deploy", "first", *on, "--endpoint-name", "up", "--max", 2, "--ttl", "2h") == 0

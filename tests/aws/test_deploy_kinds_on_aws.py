@@ -72,7 +72,7 @@ def test_an_asynchronous_endpoint_answers_to_s3_and_goes_down_to_none(
 def test_an_asynchronous_endpoint_that_cannot_scale_is_taken_back(deploying: Deploying, operation: str) -> None:
     """It would stay at one machine, and cost what it was to save."""
     deploying.account.faults[operation] = [DENIED]
-    more = ("--async", f"s3://{BUCKET}/answers", "--instance", "ml.m5.large")
+    more = ("--async", f"s3://{BUCKET}/kennel/async/answers", "--instance", "ml.m5.large")
     assert deploying.deploy("later", deploying.archive("poodle"), *more) == 2
     assert deploying.left() == {}
 
