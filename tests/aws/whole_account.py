@@ -46,7 +46,7 @@ def be_user(account: Account, patch: pytest.MonkeyPatch, folder: Path) -> None:
         patch.setenv(key, value)
     patch.setenv("KENNEL_RUNS", str(folder / "runs-here"))
     patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-    patch.setattr(preflight_checks, "_commit", lambda: None)  # the image is of no commit
+    patch.setattr(preflight_checks, "commit_here", lambda: None)  # the image is of no commit
     patch.setattr(attend, "_AWS", dataclasses.replace(attend._AWS, poll_s=0.3))
     patch.chdir(folder)
 
