@@ -25,9 +25,12 @@ from typing import Any
 import psutil
 import torch
 
-from kennel.launch import cleanup, endpoints, follow, jobs
-from kennel.launch.endpoint_plan import EndpointPlan
+from kennel.launch import jobs
+from kennel.launch.account import cleanup
+from kennel.launch.endpoint import endpoints
+from kennel.launch.endpoint.endpoint_plan import EndpointPlan
 from kennel.launch.places import Place, open_place, runs_folder
+from kennel.launch.watching import follow
 from kennel.local import daemon
 from kennel.model.backbones import build_backbone
 

@@ -24,9 +24,10 @@ from conftest import impatient
 from kennel import cli
 from kennel.aws.profile import Profile
 from kennel.aws.schedule import TimeToLive
-from kennel.launch import attend, deploy_command, endpoint_steps
+from kennel.launch.endpoint import deploy_command, endpoint_steps
 from kennel.launch.places import Place
-from kennel.launch.preflight import Cleared
+from kennel.launch.preflight.clear import Cleared
+from kennel.launch.watching import attend
 
 HERE = Path(__file__).parent
 BUCKET = "kennel-tests"

@@ -20,8 +20,10 @@ from kennel import __version__
 from kennel.aws.schedule import GROUP
 from kennel.aws.words import CredentialsError
 from kennel.errors import KennelError
-from kennel.launch import deploy_command, endpoint_steps, preflight, preflight_checks
-from kennel.launch.attend import Detached
+from kennel.launch.endpoint import deploy_command, endpoint_steps
+from kennel.launch.preflight import checks as preflight_checks
+from kennel.launch.preflight import clear as preflight
+from kennel.launch.watching.attend import Detached
 from local_service import training_request, wait_until
 
 DENIED = fault("AccessDeniedException", "User: me is not authorized to perform: that:Action on resource: it")

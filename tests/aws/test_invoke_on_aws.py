@@ -16,7 +16,7 @@ from deploying import BUCKET, Deploying, moto_app, open_deploying
 from PIL import Image
 from werkzeug.wrappers import Request, Response
 
-from kennel.launch import asynchronous, predict
+from kennel.launch.endpoint import asynchronous, predict
 from kennel.launch.places import open_place
 
 NOT_READY = (429, {"x-amzn-ErrorType": "ModelNotReadyException"}, json.dumps({"Message": "the model is being loaded"}))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kennel import cli
-from kennel.launch.follow import follow_training
 from kennel.launch.jobs import create_training_job, plan_training
 from kennel.launch.places import open_place
+from kennel.launch.watching.follow import follow_training
 from kennel.local import daemon
 from local_service import wait_until
 from sdk_scripts import run_script

@@ -22,9 +22,9 @@ from kennel.aws.instances import TRAIN, TRANSFORM
 from kennel.aws.words import CredentialsError
 from kennel.delivery.registry import OCI_MANIFEST
 from kennel.errors import UserError
-from kennel.launch import preflight_checks
 from kennel.launch.places import Place, open_place
-from kennel.launch.preflight import Cleared, clear_endpoint, clear_jobs
+from kennel.launch.preflight import checks as preflight_checks
+from kennel.launch.preflight.clear import Cleared, clear_endpoint, clear_jobs
 from kennel.launch.resources import Resources
 
 TYPE = "ml.g5.xlarge"

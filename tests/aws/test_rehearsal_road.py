@@ -11,7 +11,7 @@ from kennel.dataset.sample import make_sample
 from kennel.errors import UserError
 from kennel.launch.jobs import TrainingJob
 from kennel.launch.places import open_place
-from kennel.launch.rehearsal import rehearse
+from kennel.launch.preflight.rehearsal import rehearse
 
 BUCKET = "my-bucket"
 ROLE = "arn:aws:iam::123456789012:role/kennel-execution"

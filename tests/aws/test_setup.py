@@ -19,7 +19,7 @@ from stand_in_prices import Prices, product
 from stand_in_quotas import Quotas
 
 from kennel import __version__, cli
-from kennel.launch.setup_command import INSTANCES
+from kennel.launch.account.setup_command import INSTANCES
 
 BUCKET = "my-bucket"
 ROLES = {"kennel-execution": "execution-role-trust", "kennel-scheduler": "scheduler-role-trust"}
@@ -50,7 +50,7 @@ def account(opened: tuple[Account, Images], monkeypatch: pytest.MonkeyPatch, tmp
         monkeypatch.setenv(key, value)
     monkeypatch.setenv("KENNEL_BUCKET", BUCKET)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("kennel.launch.setup_command.commit_here", lambda: None)
+    monkeypatch.setattr("kennel.launch.account.setup_command.commit_here", lambda: None)
     monkeypatch.chdir(tmp_path)
     account.faults.clear()
     account.calls.clear()

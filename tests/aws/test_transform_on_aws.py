@@ -20,8 +20,8 @@ from stand_in_prices import Prices, product
 from whole_account import BUCKET, DATA, ROLE, be_user, kennel, put_pictures, whole_account
 
 from conftest import impatient
-from kennel.launch.attend import Detached
 from kennel.launch.transform_files import Prefix
+from kennel.launch.watching.attend import Detached
 from local_service import wait_until
 
 HERE = Path(__file__).parent

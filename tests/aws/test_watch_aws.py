@@ -19,10 +19,10 @@ from watching import attach
 from werkzeug.wrappers import Request, Response
 
 from conftest import impatient
-from kennel.launch import attend as attending
-from kennel.launch.attend import Detached
 from kennel.launch.jobs import TrainingJob, create_training_job
 from kennel.launch.places import open_place
+from kennel.launch.watching import attend as attending
+from kennel.launch.watching.attend import Detached
 from local_service import BUCKET, ROLE
 
 Said = pytest.CaptureFixture[str]

@@ -15,8 +15,8 @@ import pytest
 from kennel.aws.profile import Profile
 from kennel.launch import jobs, tuning
 from kennel.launch.dry_run import held
-from kennel.launch.endpoint_plan import EndpointPlan
-from kennel.launch.endpoint_requests import config_request, make_model
+from kennel.launch.endpoint.endpoint_plan import EndpointPlan
+from kennel.launch.endpoint.endpoint_requests import config_request, make_model
 from kennel.launch.jobs import TrainingJob, create_training_job
 from kennel.launch.places import Place
 from kennel.launch.resources import Resources

@@ -17,7 +17,8 @@ from stand_in_quotas import Quotas
 from werkzeug.wrappers import Request, Response
 
 from kennel import __version__, cli
-from kennel.launch import attend, preflight_checks
+from kennel.launch.preflight import checks as preflight_checks
+from kennel.launch.watching import attend
 
 BUCKET = "my-bucket"
 ROLE = "arn:aws:iam::123456789012:role/kennel-execution"

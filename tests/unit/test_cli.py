@@ -37,16 +37,16 @@ def test_a_script_prints_its_help_and_ends_well(script: Path) -> None:
     assert outcome.stdout.strip()
 
 
-def readme_commands() -> list[list[str]]:
-    """Every `scripts/...` line of the README's code blocks, without its comment."""
-    text = (REPOSITORY / "README.md").read_text()
-    blocks = text.split("```")[1::2]
+def documented_commands() -> list[list[str]]:
+    """Every `scripts/...` line of the code blocks of the README and of docs/, without its comment."""
+    pages = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    blocks = [block for page in pages for block in page.read_text().split("```")[1::2]]
     lines = [line for block in blocks for line in block.splitlines() if line.startswith("scripts/")]
     return [shlex.split(line, comments=True) for line in lines]
 
 
-@pytest.mark.parametrize("command", readme_commands(), ids=" ".join)
-def test_a_readme_command_exists_and_parses(command: list[str]) -> None:
+@pytest.mark.parametrize("command", documented_commands(), ids=" ".join)
+def test_a_documented_command_exists_and_parses(command: list[str]) -> None:
     script = REPOSITORY / command[0]
     assert os.access(script, os.X_OK)
     if script.stem in VERBS:
@@ -54,7 +54,7 @@ def test_a_readme_command_exists_and_parses(command: list[str]) -> None:
 
 
 def test_readme_shows_every_verb_script() -> None:
-    shown = {Path(command[0]).stem for command in readme_commands()}
+    shown = {Path(command[0]).stem for command in documented_commands()}
     assert shown >= {"quickstart", "test", "check", "train", "deploy", "invoke", "list", "delete"}
 
 

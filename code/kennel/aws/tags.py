@@ -4,7 +4,7 @@
     find_tagged(boto3.client("resourcegroupstaggingapi"))
 
 The tagging API tells of things that are deleted for a while, and not of schedules (which cannot be tagged) and roles of
-IAM. So what it finds is looked at before it is shown or deleted (kennel.launch.cleanup).
+IAM. So what it finds is looked at before it is shown or deleted (kennel.launch.account.cleanup).
 Exercise it: pytest tests/aws/test_tags.py
 """
 

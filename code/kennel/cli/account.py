@@ -39,7 +39,7 @@ def add_verbs(verbs: Any) -> None:  # noqa: ANN401  argparse does not name its t
 
 def upload(arguments: argparse.Namespace) -> int:
     """Checks, compares, sends; status 0 only if all is there."""
-    from kennel.launch import upload_command
+    from kennel.launch.account import upload_command
     from kennel.launch.places import open_place
 
     report = checked_data(arguments.data, {"bad-data": "skip"} if arguments.anyway else {})
@@ -58,7 +58,7 @@ def upload(arguments: argparse.Namespace) -> int:
 
 def setup(arguments: argparse.Namespace) -> int:
     """Prints what there is and what is missing; status 0 only if all that is needed is there."""
-    from kennel.launch import setup_command
+    from kennel.launch.account import setup_command
     from kennel.launch.places import open_place
 
     place = open_place("aws", settings=settings_of(arguments))

@@ -37,14 +37,14 @@ def _add_delete(verbs: Any) -> None:  # noqa: ANN401
 
 
 def list_all(arguments: argparse.Namespace) -> None:
-    from kennel.launch import cleanup
+    from kennel.launch.account import cleanup
     from kennel.launch.places import open_place
 
     print(cleanup.table(open_place(arguments.on, settings=settings_of(arguments))))
 
 
 def cost(arguments: argparse.Namespace) -> None:
-    from kennel.launch.bill import read_bill
+    from kennel.launch.account.bill import read_bill
     from kennel.launch.places import open_place
 
     if arguments.on != "aws":
@@ -54,8 +54,8 @@ def cost(arguments: argparse.Namespace) -> None:
 
 
 def delete(arguments: argparse.Namespace) -> None:
-    from kennel.launch import cleanup
-    from kennel.launch.clearance import Which
+    from kennel.launch.account import cleanup
+    from kennel.launch.account.clearance import Which
     from kennel.launch.places import open_place
 
     which = Which(arguments.endpoint_name, arguments.name, arguments.all, arguments.data, arguments.dry_run)

@@ -58,7 +58,7 @@ def _add_care(verb: argparse.ArgumentParser) -> None:
 
 
 def deploy(arguments: argparse.Namespace) -> int:
-    from kennel.launch import deploy_command
+    from kennel.launch.endpoint import deploy_command
 
     return deploy_command.run(arguments, settings_of(arguments))
 
@@ -66,7 +66,7 @@ def deploy(arguments: argparse.Namespace) -> int:
 def invoke(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from kennel.launch import predict
+    from kennel.launch.endpoint import predict
     from kennel.launch.places import open_place
 
     predict.check_there(arguments.photos)

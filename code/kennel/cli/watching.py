@@ -46,8 +46,8 @@ def _add_report_verb(verbs: Any) -> None:  # noqa: ANN401
 
 def attach(arguments: argparse.Namespace) -> int:
     """The exit status as that of the verb that started it."""
-    from kennel.launch import attach
     from kennel.launch.places import open_place
+    from kennel.launch.watching import attach
 
     place = open_place(arguments.on, settings=settings_of(arguments))
     return attach.attach(arguments.name, place, kind=arguments.kind, is_stopped=arguments.stop)
@@ -72,9 +72,9 @@ def report(arguments: argparse.Namespace) -> None:
     )
 
 
-def _fetched(arguments: argparse.Namespace) -> Any:  # noqa: ANN401  kennel.launch.fetched_run.Fetched, imported late
-    from kennel.launch import fetched_run
+def _fetched(arguments: argparse.Namespace) -> Any:  # noqa: ANN401  kennel.launch.watching.fetched_run.Fetched, imported late
     from kennel.launch.places import open_place, runs_folder
+    from kennel.launch.watching import fetched_run
 
     place = open_place(arguments.on, settings=settings_of(arguments))
     return fetched_run.fetch(arguments.run_name, place, runs=runs_folder())

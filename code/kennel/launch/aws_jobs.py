@@ -24,8 +24,8 @@ from kennel.launch import aws_inputs
 from kennel.launch.dry_run import as_json, held
 from kennel.launch.jobs import TrainingJob
 from kennel.launch.places import AWS, Place, runs_folder
-from kennel.launch.preflight import clear_jobs
-from kennel.launch.rehearsal import Rehearsal, rehearse, remember
+from kennel.launch.preflight.clear import clear_jobs
+from kennel.launch.preflight.rehearsal import Rehearsal, rehearse, remember
 from kennel.launch.resources import Resources, read_resources
 
 

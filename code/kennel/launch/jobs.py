@@ -22,12 +22,12 @@ from kennel.errors import KennelError, UserError
 from kennel.hyperparameters import read_hyperparameters
 from kennel.launch import debugging as debuggings
 from kennel.launch import resources as machines
-from kennel.launch.attend import unbroken
 from kennel.launch.creation import created_once
 from kennel.launch.debugging import Debugging
-from kennel.launch.kinds import TRAINING, is_missing
 from kennel.launch.places import Place
 from kennel.launch.resources import Resources
+from kennel.launch.watching.attend import unbroken
+from kennel.launch.watching.kinds import TRAINING, is_missing
 from kennel.metrics import metric_definitions
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")

@@ -187,7 +187,7 @@ def _open_here(name: str, image: str | None) -> Place:
 
 
 def _open_aws(image: str | None, profile: Profile, *, is_dry: bool) -> Place:
-    """Images by tag, in the account's own registry; kennel.launch.preflight looks them up there."""
+    """Images by tag, in the account's own registry; kennel.launch.preflight.clear looks them up there."""
     for key, value in _FOR_CLIENTS.items():
         os.environ.setdefault(key, value)
     with in_words():

@@ -9,13 +9,13 @@ from typing import Any
 from kennel.errors import UserError
 from kennel.launch import aws_inputs, aws_jobs, best_training
 from kennel.launch.debugging import Debugging
-from kennel.launch.follow import follow_training
 from kennel.launch.jobs import TrainingJob, create_training_job, plan_training
-from kennel.launch.kinds import TRAINING, attach_command, stop_command
 from kennel.launch.places import AWS, Place, runs_folder
 from kennel.launch.resources import Resources
-from kennel.launch.rule_lines import rules_table
 from kennel.launch.tuning import bare_values
+from kennel.launch.watching.follow import follow_training
+from kennel.launch.watching.kinds import TRAINING, attach_command, stop_command
+from kennel.launch.watching.rule_lines import rules_table
 
 Json = dict[str, Any]
 

@@ -18,14 +18,14 @@ from typing import Any, Final
 from kennel.aws.instances import has_gpu, has_own_disk
 from kennel.aws.words import CredentialsError, in_words
 from kennel.errors import DataError, KennelError, UserError
-from kennel.launch.attend import unbroken
 from kennel.launch.creation import created_once
 from kennel.launch.jobs import check_name, new_name, refusals_in_words
-from kennel.launch.kinds import TRANSFORM
 from kennel.launch.places import Place
 from kennel.launch.resources import Resources
 from kennel.launch.transform_files import Files, Folder
 from kennel.launch.transform_format import read_format
+from kennel.launch.watching.attend import unbroken
+from kennel.launch.watching.kinds import TRANSFORM
 
 _MAX_PAYLOAD_MB: Final = 100
 # How many names are looked at for a job's content type: S3 lists so many at once.

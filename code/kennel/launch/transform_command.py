@@ -22,11 +22,9 @@ from kennel.aws.simulation import denied
 from kennel.aws.words import in_words
 from kennel.errors import DataError, KennelError, UserError
 from kennel.launch.dry_run import as_json, held
-from kennel.launch.endpoints import find_model
-from kennel.launch.follow import FINISHED
-from kennel.launch.kinds import TRANSFORM, attach_command, stop_command
+from kennel.launch.endpoint.endpoints import find_model
 from kennel.launch.places import Place, open_place, runs_folder
-from kennel.launch.preflight import clear_jobs
+from kennel.launch.preflight.clear import clear_jobs
 from kennel.launch.resources import Resources, read_resources
 from kennel.launch.transform import (
     Choices,
@@ -38,7 +36,9 @@ from kennel.launch.transform import (
 )
 from kennel.launch.transform_files import Files, open_files, outputs
 from kennel.launch.unsigned import nothing_there
-from kennel.launch.watch import watch
+from kennel.launch.watching.follow import FINISHED
+from kennel.launch.watching.kinds import TRANSFORM, attach_command, stop_command
+from kennel.launch.watching.watch import watch
 
 # What Kennel's networks need on a CPU; GPUs pay for large networks only.
 INSTANCE: Final = "ml.c7i.xlarge"

@@ -8,12 +8,12 @@ from pathlib import Path
 from kennel.errors import UserError
 from kennel.hyperparameters import read_assignments
 from kennel.launch import aws_inputs, aws_jobs
-from kennel.launch.follow_tuning import Outcome, follow_tuning, objective_of
-from kennel.launch.kinds import TUNING, attach_command, stop_command
 from kennel.launch.places import AWS, Place, runs_folder
 from kennel.launch.resources import Resources
 from kennel.launch.search_ranges import default_ranges_file, fit_batch_size, read_ranges_file, without
 from kennel.launch.tuning import Search, TuningJob, bare_values, best_of, create_tuning_job, plan_tuning
+from kennel.launch.watching.follow_tuning import Outcome, follow_tuning, objective_of
+from kennel.launch.watching.kinds import TUNING, attach_command, stop_command
 
 
 def plan(arguments: argparse.Namespace) -> TuningJob:

@@ -19,7 +19,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from kennel.errors import UserError
 from kennel.hyperparameters import RESERVED, Hyperparameters, unquoted
-from kennel.launch.attend import unbroken
 from kennel.launch.creation import created_once
 from kennel.launch.jobs import (
     TrainingJob,
@@ -32,10 +31,11 @@ from kennel.launch.jobs import (
     plan_training,
     refusals,
 )
-from kennel.launch.kinds import TUNING
 from kennel.launch.places import Place
 from kennel.launch.resources import Resources
 from kennel.launch.search_ranges import CATEGORICAL, CONTINUOUS, SearchRanges, refuse_settled
+from kennel.launch.watching.attend import unbroken
+from kennel.launch.watching.kinds import TUNING
 from kennel.metrics import metric_definitions
 
 Json = dict[str, Any]

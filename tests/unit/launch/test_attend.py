@@ -16,9 +16,9 @@ from botocore.exceptions import ClientError, NoCredentialsError
 
 from kennel.aws.words import CredentialsError
 from kennel.errors import KennelError, UserError
-from kennel.launch.attend import CONTINUE, DETACH, STOP, Detached, Manner, ask_on_terminal, attend, unbroken
-from kennel.launch.kinds import ENDPOINT, TRAINING, Kind
 from kennel.launch.places import Place
+from kennel.launch.watching.attend import CONTINUE, DETACH, STOP, Detached, Manner, ask_on_terminal, attend, unbroken
+from kennel.launch.watching.kinds import ENDPOINT, TRAINING, Kind
 
 
 def aws_place() -> Place:

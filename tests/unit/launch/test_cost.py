@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from kennel.aws.prices import ASYNC, HOSTING, TRAINING, TRANSFORM, Price
-from kennel.launch import things as kinds
-from kennel.launch.bill import Bill
-from kennel.launch.cost import Cost, Costs, Pricing, amount, duration
-from kennel.launch.inventory_table import table
-from kennel.launch.things import Inventory, Thing
+from kennel.launch.account import things as kinds
+from kennel.launch.account.bill import Bill
+from kennel.launch.account.cost import Cost, Costs, Pricing, amount, duration
+from kennel.launch.account.inventory_table import table
+from kennel.launch.account.things import Inventory, Thing
 
 NOW = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
 HOUR = datetime.timedelta(hours=1)

@@ -9,7 +9,7 @@ import pytest
 
 from kennel.errors import UserError
 from kennel.launch.debugging import Debugging, estimator_arguments, from_file, recommended
-from kennel.launch.rule_lines import RuleLines, rules_table
+from kennel.launch.watching.rule_lines import RuleLines, rules_table
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the SDK's own, at import

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from kennel.errors import UserError
-from kennel.launch.deploy_command import target_model
-from kennel.launch.endpoint_plan import EndpointPlan
-from kennel.launch.endpoint_requests import canary_size
-from kennel.launch.endpoints import check
+from kennel.launch.endpoint.deploy_command import target_model
+from kennel.launch.endpoint.endpoint_plan import EndpointPlan
+from kennel.launch.endpoint.endpoint_requests import canary_size
+from kennel.launch.endpoint.endpoints import check
 from kennel.launch.places import Place
 
 MACHINES: dict[str, Any] = {"instance_type": "ml.c7i.large"}

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from kennel.launch.failures import failure_lines, grouped, since_ms, trial_failure_lines
-from kennel.launch.kinds import ENDPOINT, TRAINING
 from kennel.launch.places import Place
+from kennel.launch.watching.failures import failure_lines, grouped, since_ms, trial_failure_lines
+from kennel.launch.watching.kinds import ENDPOINT, TRAINING
 
 Json = dict[str, Any]
 

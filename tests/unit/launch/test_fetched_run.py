@@ -10,8 +10,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from kennel.errors import UserError
-from kennel.launch.fetched_run import fetch
 from kennel.launch.places import Place
+from kennel.launch.watching.fetched_run import fetch
 from kennel.report.search_record import read_search
 
 Json = dict[str, Any]

@@ -8,11 +8,11 @@ from botocore.exceptions import ClientError
 
 from kennel.aws.tags import find_tagged
 from kennel.errors import UserError
-from kennel.launch import things as kinds
-from kennel.launch.clearance import Which
-from kennel.launch.companions import _due
-from kennel.launch.inventory import _cased, is_gone
-from kennel.launch.things import Inventory, Thing
+from kennel.launch.account import things as kinds
+from kennel.launch.account.clearance import Which
+from kennel.launch.account.companions import _due
+from kennel.launch.account.inventory import _cased, is_gone
+from kennel.launch.account.things import Inventory, Thing
 
 SEARCH = {"TuningJobArn": "arn:aws:sagemaker:eu-west-1:1:hyper-parameter-tuning-job/dogs"}
 THINGS = (

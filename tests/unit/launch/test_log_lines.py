@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from kennel.launch.kinds import ENDPOINT, TRAINING, TRANSFORM
-from kennel.launch.log_lines import LogLines, last_lines
 from kennel.launch.places import Place
+from kennel.launch.watching.kinds import ENDPOINT, TRAINING, TRANSFORM
+from kennel.launch.watching.log_lines import LogLines, last_lines
 
 Json = dict[str, Any]
 

@@ -5,7 +5,7 @@ from botocore.exceptions import ClientError
 
 from kennel.aws.words import CredentialsError
 from kennel.errors import KennelError, UserError
-from kennel.launch.endpoint_steps import create_once
+from kennel.launch.endpoint.endpoint_steps import create_once
 from kennel.launch.made import Made
 
 

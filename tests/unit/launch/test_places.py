@@ -4,7 +4,7 @@ import pytest
 
 from kennel import cli
 from kennel.errors import UserError
-from kennel.launch.cleanup import Listing
+from kennel.launch.account.cleanup import Listing
 from kennel.launch.places import open_place
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from kennel.errors import DataError, UserError
-from kennel.launch.predict import Answer, check_there, payload_limit, table
+from kennel.launch.endpoint.predict import Answer, check_there, payload_limit, table
 
 
 def answer(photo: str, *shares: tuple[str, float], abstain: bool = False) -> Answer:

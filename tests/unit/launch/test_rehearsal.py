@@ -10,10 +10,10 @@ from kennel.dataset import folders
 from kennel.errors import KennelError, UserError
 from kennel.hyperparameters import read_hyperparameters
 from kennel.images import decode
-from kennel.launch import rehearsal_pictures
 from kennel.launch.jobs import TrainingJob
-from kennel.launch.rehearsal import Pace, _environment, read_pace, remember
-from kennel.launch.rehearsal_pictures import Counts, Picture, Pictures, bring_file, find_pictures
+from kennel.launch.preflight import rehearsal_pictures
+from kennel.launch.preflight.rehearsal import Pace, _environment, read_pace, remember
+from kennel.launch.preflight.rehearsal_pictures import Counts, Picture, Pictures, bring_file, find_pictures
 
 
 def flat(classes: int, each: int, split: str = "") -> tuple[Picture, ...]:

@@ -8,7 +8,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from kennel.errors import DataError
-from kennel.launch.shrinking import check_shrinkable, shrink
+from kennel.launch.endpoint.shrinking import check_shrinkable, shrink
 
 
 def noise(width: int, height: int, *, seed: int = 0) -> Image.Image:

@@ -8,7 +8,7 @@ import pytest
 
 from kennel.aws.prices import AmbiguousPriceError, Price, PriceList
 from kennel.launch.places import Place
-from kennel.launch.spending import Spending, spending_of
+from kennel.launch.watching.spending import Spending, spending_of
 
 BEGAN = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
 TWO = {"InstanceType": "ml.g5.xlarge", "InstanceCount": 2}

@@ -11,9 +11,10 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 
 from kennel.aws.prices import Price, PriceList
-from kennel.launch import attend, follow_tuning, tune_command
-from kennel.launch.follow_tuning import Lines, LiveTable, Outcome, trial_table
+from kennel.launch import tune_command
 from kennel.launch.places import Place
+from kennel.launch.watching import attend, follow_tuning
+from kennel.launch.watching.follow_tuning import Lines, LiveTable, Outcome, trial_table
 from made_search import NAME, Json, made_description, made_summary, made_trial, made_trials
 
 

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from kennel.aws.prices import Price, PriceList
 from kennel.errors import UserError
-from kennel.launch.kinds import ENDPOINT, TRAINING, Kind, kind_of, kinds_of
 from kennel.launch.places import Place
-from kennel.launch.watch import Watched
-from kennel.launch.watch_screens import Lines, LiveView, View, drawn, duration, make_screen, printable
+from kennel.launch.watching.kinds import ENDPOINT, TRAINING, Kind, kind_of, kinds_of
+from kennel.launch.watching.watch import Watched
+from kennel.launch.watching.watch_screens import Lines, LiveView, View, drawn, duration, make_screen, printable
 
 Json = dict[str, Any]
 BEGAN = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)

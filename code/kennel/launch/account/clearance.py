@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from kennel.aws.estimate import dollars
 from kennel.errors import KennelError, UserError
-from kennel.launch import things as kinds
-from kennel.launch.cost import Costs, amount, costs_of
-from kennel.launch.inventory import find
-from kennel.launch.inventory_table import hourly_now
+from kennel.launch.account import things as kinds
+from kennel.launch.account.cost import Costs, amount, costs_of
+from kennel.launch.account.inventory import find
+from kennel.launch.account.inventory_table import hourly_now
+from kennel.launch.account.removal import Removal
+from kennel.launch.account.storage import Stored, check_prefix, stored_in
+from kennel.launch.account.things import Inventory, Thing
 from kennel.launch.places import Place
-from kennel.launch.removal import Removal
-from kennel.launch.storage import Stored, check_prefix, stored_in
-from kennel.launch.things import Inventory, Thing
 
 # As they are deleted.
 _ORDER = (

@@ -20,8 +20,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from kennel.aws.words import CredentialsError, explained, passing_cause
 from kennel.errors import KennelError
-from kennel.launch.kinds import Kind, attach_command, stop_command
 from kennel.launch.places import Place
+from kennel.launch.watching.kinds import Kind, attach_command, stop_command
 
 DETACH: Final = "d"
 STOP: Final = "s"

@@ -17,14 +17,14 @@ from botocore.exceptions import ClientError
 
 from kennel.aws.states import Transitions, state_words
 from kennel.aws.words import explained, passing_cause
-from kennel.launch.attend import Manner, attend, manner_of
-from kennel.launch.failures import failure_lines, print_failure, since_ms
-from kennel.launch.kinds import ENDPOINT, TRAINING, TRANSFORM, TUNING, Kind, kind_of
-from kennel.launch.log_lines import LogLines
 from kennel.launch.places import Place
-from kennel.launch.rule_lines import RuleLines
-from kennel.launch.spending import Spending, spending_of
-from kennel.launch.watch_screens import Screen, View, make_screen
+from kennel.launch.watching.attend import Manner, attend, manner_of
+from kennel.launch.watching.failures import failure_lines, print_failure, since_ms
+from kennel.launch.watching.kinds import ENDPOINT, TRAINING, TRANSFORM, TUNING, Kind, kind_of
+from kennel.launch.watching.log_lines import LogLines
+from kennel.launch.watching.rule_lines import RuleLines
+from kennel.launch.watching.spending import Spending, spending_of
+from kennel.launch.watching.watch_screens import Screen, View, make_screen
 from kennel.metrics import read_metrics
 
 Json = dict[str, Any]
@@ -43,7 +43,7 @@ def watch(kind: str, name: str, place: Place) -> Json:
 def watch_kind(kind: Kind, name: str, place: Place, manner: Manner | None = None) -> Json:
     """The same for a kind itself. manner: how often is asked, and what Ctrl-C does; by the place."""
     if kind is TUNING:
-        from kennel.launch.follow_tuning import follow_tuning
+        from kennel.launch.watching.follow_tuning import follow_tuning
 
         return follow_tuning(name, place).description
     screen = make_screen(place, has_log=kind is TRAINING)

@@ -12,12 +12,12 @@ from typing import Any
 
 from kennel.aws.words import in_words
 from kennel.errors import UserError
-from kennel.launch import things as kinds
-from kennel.launch.cost import FOOTNOTE, Cost, amount, costs_of, known_total
-from kennel.launch.inventory import find
+from kennel.launch.account import things as kinds
+from kennel.launch.account.cost import FOOTNOTE, Cost, amount, costs_of, known_total
+from kennel.launch.account.inventory import find
+from kennel.launch.account.storage import Stored, stored_in
+from kennel.launch.account.things import Inventory
 from kennel.launch.places import Place
-from kennel.launch.storage import Stored, stored_in
-from kennel.launch.things import Inventory
 
 
 @dataclass(frozen=True)

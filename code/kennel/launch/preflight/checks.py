@@ -174,7 +174,7 @@ def _age(found: Image, reference: str) -> str:
 
 def commit_here() -> str | None:
     """Of this checkout; None where it is none."""
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[4]
     try:
         found = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False

@@ -18,10 +18,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from kennel.aws.words import in_words
 from kennel.errors import UserError
-from kennel.launch.kinds import TRAINING, TUNING, kinds_of
-from kennel.launch.log_lines import LogLines
 from kennel.launch.places import Place
 from kennel.launch.tuning import list_trials, trial_label
+from kennel.launch.watching.kinds import TRAINING, TUNING, kinds_of
+from kennel.launch.watching.log_lines import LogLines
 from kennel.metrics import read_metrics
 
 Json = dict[str, Any]

@@ -16,15 +16,15 @@ from typing import Any
 from kennel.aws.scaling import Limits
 from kennel.aws.words import CredentialsError, in_words
 from kennel.errors import KennelError, UserError
-from kennel.launch import endpoint_steps as steps
-from kennel.launch.deployed import Deployed
-from kennel.launch.endpoint_plan import EndpointPlan
-from kennel.launch.endpoint_requests import models_uri
-from kennel.launch.endpoint_updates import update
+from kennel.launch.endpoint import endpoint_steps as steps
+from kennel.launch.endpoint.deployed import Deployed
+from kennel.launch.endpoint.endpoint_plan import EndpointPlan
+from kennel.launch.endpoint.endpoint_requests import models_uri
+from kennel.launch.endpoint.endpoint_updates import update
+from kennel.launch.endpoint.standing_endpoint import StandingEndpoint, find_endpoint, is_multi_model
 from kennel.launch.jobs import describe_training_job
 from kennel.launch.made import Made
 from kennel.launch.places import Place
-from kennel.launch.standing_endpoint import StandingEndpoint, find_endpoint, is_multi_model
 
 Json = dict[str, Any]
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from kennel.aws.remedies import remedy
-from kennel.launch.kinds import ENDPOINT, TRAINING, Kind
-from kennel.launch.log_lines import last_lines
 from kennel.launch.places import Place
+from kennel.launch.watching.kinds import ENDPOINT, TRAINING, Kind
+from kennel.launch.watching.log_lines import last_lines
 
 Json = dict[str, Any]
 _LAST_LINES: Final = 20

@@ -19,10 +19,8 @@ from botocore.exceptions import ClientError
 
 from kennel.aws.tags import MAKER, NAME, Tagged, find_tagged
 from kennel.aws.words import CredentialsError, explained
-from kennel.launch import companions
-from kennel.launch.kinds import is_missing
-from kennel.launch.places import Place
-from kennel.launch.things import (
+from kennel.launch.account import companions
+from kennel.launch.account.things import (
     CONFIG,
     ENDPOINT,
     MODEL,
@@ -33,6 +31,8 @@ from kennel.launch.things import (
     Inventory,
     Thing,
 )
+from kennel.launch.places import Place
+from kennel.launch.watching.kinds import is_missing
 
 # For so long the tagging API may not know a thing yet; it is minutes, and a day is safe.
 _NEW: Final = datetime.timedelta(days=1)

@@ -23,12 +23,12 @@ from kennel.aws.schedule import GROUP
 from kennel.aws.tags import MAKER, NAME, VERSION
 from kennel.aws.words import CredentialsError, in_words
 from kennel.errors import KennelError
-from kennel.launch import things as kinds
-from kennel.launch.cost import Costs, amount
-from kennel.launch.inventory import KINDS, is_gone
+from kennel.launch.account import things as kinds
+from kennel.launch.account.cost import Costs, amount
+from kennel.launch.account.inventory import KINDS, is_gone
+from kennel.launch.account.storage import Stored, remove_stored
+from kennel.launch.account.things import Inventory, Thing
 from kennel.launch.places import Place
-from kennel.launch.storage import Stored, remove_stored
-from kennel.launch.things import Inventory, Thing
 
 # Until an endpoint that never becomes healthy is Failed takes up to half an hour; until a job has kept its model, less.
 _LIMIT_S: Final = 45 * 60

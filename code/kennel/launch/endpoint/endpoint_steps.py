@@ -9,14 +9,14 @@ from botocore.exceptions import ClientError
 from kennel.aws.alarms import CanaryAlarms
 from kennel.aws.scaling import Limits, Scaling, wake_alarm
 from kennel.aws.schedule import TimeToLive
-from kennel.launch import follow
-from kennel.launch.attend import Detached
-from kennel.launch.endpoint_plan import EndpointPlan
-from kennel.launch.endpoint_requests import config_request, make_model
+from kennel.launch.endpoint.endpoint_plan import EndpointPlan
+from kennel.launch.endpoint.endpoint_requests import config_request, make_model
 from kennel.launch.jobs import new_name
 from kennel.launch.made import Made
 from kennel.launch.places import Place
-from kennel.launch.watch import watch
+from kennel.launch.watching import follow
+from kennel.launch.watching.attend import Detached
+from kennel.launch.watching.watch import watch
 
 Json = dict[str, Any]
 # Of an endpoint that nobody waits for any longer.

@@ -25,7 +25,7 @@ from kennel.errors import KennelError, UserError
 from kennel.hyperparameters import Hyperparameters, read_hyperparameters
 from kennel.launch.jobs import TrainingJob, new_name
 from kennel.launch.places import Place, runs_folder
-from kennel.launch.rehearsal_pictures import Counts, bring_file, find_pictures
+from kennel.launch.preflight.rehearsal_pictures import Counts, bring_file, find_pictures
 from kennel.metrics import read_metrics
 
 LEAST: Final = 6

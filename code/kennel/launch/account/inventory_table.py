@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from kennel.aws.estimate import dollars
-from kennel.launch import things as kinds
-from kennel.launch.cost import Costs, amount, duration, known_total
-from kennel.launch.things import Inventory, Thing
+from kennel.launch.account import things as kinds
+from kennel.launch.account.cost import Costs, amount, duration, known_total
+from kennel.launch.account.things import Inventory, Thing
 
 _REST: Final = (
     kinds.CONFIG,

@@ -11,16 +11,16 @@ from kennel.aws.prices import ASYNC, HOSTING, AmbiguousPriceError, PriceList
 from kennel.aws.schedule import read_duration
 from kennel.aws.words import CredentialsError
 from kennel.errors import UserError
-from kennel.launch import endpoints
-from kennel.launch.attend import Detached
-from kennel.launch.deployed import Deployed
 from kennel.launch.dry_run import as_json, held
-from kennel.launch.endpoint_plan import EndpointPlan
+from kennel.launch.endpoint import endpoints
+from kennel.launch.endpoint.deployed import Deployed
+from kennel.launch.endpoint.endpoint_plan import EndpointPlan
+from kennel.launch.endpoint.standing_endpoint import StandingEndpoint, find_endpoint
 from kennel.launch.jobs import check_name, legal_name
 from kennel.launch.places import Place, open_place
-from kennel.launch.preflight import Cleared, clear_endpoint
-from kennel.launch.standing_endpoint import StandingEndpoint, find_endpoint
+from kennel.launch.preflight.clear import Cleared, clear_endpoint
 from kennel.launch.unsigned import nothing_there
+from kennel.launch.watching.attend import Detached
 
 # What a ResNet-18 on a CPU needs: two cores, 4 GiB.
 INSTANCE = "ml.c7i.large"

@@ -10,14 +10,14 @@ from typing import Any
 from kennel.aws.scaling import Limits
 from kennel.aws.words import in_words
 from kennel.errors import KennelError, UserError
-from kennel.launch import endpoint_steps as steps
-from kennel.launch.deployed import Deployed
-from kennel.launch.endpoint_plan import EndpointPlan
-from kennel.launch.endpoint_requests import canary_deployment, canary_size
+from kennel.launch.endpoint import endpoint_steps as steps
+from kennel.launch.endpoint.deployed import Deployed
+from kennel.launch.endpoint.endpoint_plan import EndpointPlan
+from kennel.launch.endpoint.endpoint_requests import canary_deployment, canary_size
+from kennel.launch.endpoint.standing_endpoint import StandingEndpoint
 from kennel.launch.jobs import legal_name
 from kennel.launch.made import Made
 from kennel.launch.places import Place
-from kennel.launch.standing_endpoint import StandingEndpoint
 
 Json = dict[str, Any]
 

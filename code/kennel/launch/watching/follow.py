@@ -1,11 +1,11 @@
-"""Follows a training job or an endpoint while it comes about, wherever it runs: see kennel.launch.watch."""
+"""Follows a training job or an endpoint while it comes about, wherever it runs: see kennel.launch.watching.watch."""
 
 from typing import Any, Final
 
-from kennel.launch.kinds import ENDPOINT, TRAINING
 from kennel.launch.places import Place
-from kennel.launch.rule_lines import RuleLines, wait_for_rules
-from kennel.launch.watch import watch_kind
+from kennel.launch.watching.kinds import ENDPOINT, TRAINING
+from kennel.launch.watching.rule_lines import RuleLines, wait_for_rules
+from kennel.launch.watching.watch import watch_kind
 
 FINISHED: Final = ("Completed", "Failed", "Stopped")
 

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from kennel.aws.estimate import dollars
 from kennel.aws.prices import ASYNC, HOSTING, TRAINING, TRANSFORM, AmbiguousPriceError, Price, PriceList
-from kennel.launch import things as kinds
+from kennel.launch.account import things as kinds
+from kennel.launch.account.things import Inventory, Thing
 from kennel.launch.places import Place
-from kennel.launch.things import Inventory, Thing
 
 _HOUR_S: Final = 3600
 _NOTHING: Final = Decimal(0)

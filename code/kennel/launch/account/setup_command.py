@@ -16,7 +16,7 @@ from kennel.aws.setup import look, stack_command
 from kennel.aws.words import in_words
 from kennel.errors import UserError
 from kennel.launch.places import Place
-from kennel.launch.preflight_checks import commit_here
+from kennel.launch.preflight.checks import commit_here
 
 # By what they are for; a training's first.
 INSTANCES: Final = {

@@ -11,8 +11,8 @@ from typing import Any, Final, Protocol
 
 from kennel.aws.schedule import GROUP
 from kennel.aws.tags import MAKER, NAME, Tagged
+from kennel.launch.account.things import ALARM, LOG_GROUP, SCALING, SCHEDULE, SCHEDULE_GROUP, Thing
 from kennel.launch.places import Place
-from kennel.launch.things import ALARM, LOG_GROUP, SCALING, SCHEDULE, SCHEDULE_GROUP, Thing
 
 TAGGED_KINDS: Final = (
     "cloudwatch:alarm",
@@ -30,7 +30,7 @@ _AT: Final = re.compile(r"at\((?P<at>[\d:T-]+)\)")
 
 
 class Looking(Protocol):
-    """As kennel.launch.inventory has it."""
+    """As kennel.launch.account.inventory has it."""
 
     place: Place
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kennel.aws.words import explained
-from kennel.launch.kinds import Kind, is_missing
 from kennel.launch.places import Place
+from kennel.launch.watching.kinds import Kind, is_missing
 
 # Of one stream at a look: a log that is behind is caught up with over several.
 _MOST_PAGES: Final = 20

@@ -16,11 +16,11 @@ from botocore.exceptions import ClientError
 
 from kennel.aws.words import in_words
 from kennel.errors import UserError
-from kennel.launch import inventory_table
-from kennel.launch.clearance import Which, clear
-from kennel.launch.cost import costs_of
-from kennel.launch.inventory import find
-from kennel.launch.inventory_table import trainings
+from kennel.launch.account import inventory_table
+from kennel.launch.account.clearance import Which, clear
+from kennel.launch.account.cost import costs_of
+from kennel.launch.account.inventory import find
+from kennel.launch.account.inventory_table import trainings
 from kennel.launch.places import Place, runs_folder
 from kennel.local.places import runs_on
 
@@ -87,7 +87,7 @@ def table(place: Place) -> str:
 
 
 def delete(place: Place, which: Which, *, say: Callable[[str], None], ask: Callable[[str], bool]) -> None:
-    """Deletes what was meant; `say` is told of each thing. ask: see kennel.launch.clearance, on AWS only.
+    """Deletes what was meant; `say` is told of each thing. ask: see kennel.launch.account.clearance, on AWS only.
 
     Raises UserError for what only AWS has, and what clearance raises.
     """

@@ -20,9 +20,9 @@ from kennel.aws.images import Image
 from kennel.aws.instances import SERVE, TRAIN, ami_for, check_type, has_gpu
 from kennel.aws.words import in_words
 from kennel.errors import UserError
-from kennel.launch import preflight_checks as checks
 from kennel.launch.places import Place
-from kennel.launch.preflight_checks import Found
+from kennel.launch.preflight import checks as checks
+from kennel.launch.preflight.checks import Found
 from kennel.launch.resources import Resources
 
 # Of which the newest endpoint AMI is taken, where an image does not say what it has.

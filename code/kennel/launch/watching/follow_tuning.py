@@ -12,12 +12,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from kennel.launch.attend import attend, manner_of
-from kennel.launch.failures import print_failure, trial_failure_lines
-from kennel.launch.kinds import TUNING
 from kennel.launch.places import Place
-from kennel.launch.spending import spending_of
 from kennel.launch.tuning import ENDED, bare_values, list_trials, trial_label
+from kennel.launch.watching.attend import attend, manner_of
+from kennel.launch.watching.failures import print_failure, trial_failure_lines
+from kennel.launch.watching.kinds import TUNING
+from kennel.launch.watching.spending import spending_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +91,7 @@ def follow_tuning(name: str, place: Place, screen: Screen | None = None) -> Outc
     """Shows the search until it has ended.
 
     On this machine Ctrl-C stops it: its running trainings end, and what was found is kept. A second one leaves without
-    waiting. On AWS it asks: see kennel.launch.watch.
+    waiting. On AWS it asks: see kennel.launch.watching.watch.
     """
     screen = screen or make_screen()
     search = _Search(name, place, screen)

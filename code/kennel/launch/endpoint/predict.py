@@ -4,8 +4,9 @@
     asking.check(photos)                        # their sizes, before any is sent
     for answer in asking.answers(photos): ...
 
-Photos over a request's limit are made smaller (kennel.launch.shrinking). What is asked of an asynchronous endpoint goes
-through S3, and all of it before the first answer is waited for. Exercise it: pytest tests/aws/test_invoke_on_aws.py
+Photos over a request's limit are made smaller (kennel.launch.endpoint.shrinking). What is asked of an asynchronous
+endpoint goes through S3, and all of it before the first answer is waited for.
+Exercise it: pytest tests/aws/test_invoke_on_aws.py
 """
 
 import json
@@ -23,9 +24,9 @@ from botocore.exceptions import ClientError
 
 from kennel.aws.words import in_words, is_expired
 from kennel.errors import DataError, UserError
-from kennel.launch.asynchronous import AsyncEndpoint
+from kennel.launch.endpoint.asynchronous import AsyncEndpoint
+from kennel.launch.endpoint.shrinking import check_shrinkable, shrink
 from kennel.launch.places import Place
-from kennel.launch.shrinking import check_shrinkable, shrink
 
 # What InvokeEndpoint's model says; AWS's page of questions says 25 MB since 2025, and serverless endpoints take 4 MB.
 MAX_PAYLOAD_BYTES: Final = 6_291_456

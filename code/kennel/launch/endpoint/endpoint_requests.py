@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from kennel.aws.instances import has_own_disk
 from kennel.aws.scaling import VARIANT
-from kennel.launch.endpoint_plan import EndpointPlan
+from kennel.launch.endpoint.endpoint_plan import EndpointPlan
 from kennel.launch.places import Place
 
 Json = dict[str, Any]

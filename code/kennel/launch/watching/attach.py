@@ -12,11 +12,11 @@ from botocore.exceptions import ClientError
 
 from kennel.aws.words import in_words
 from kennel.launch import train_command, tune_command
-from kennel.launch.follow import follow_training, wait_for_endpoint
-from kennel.launch.follow_tuning import follow_tuning
-from kennel.launch.kinds import ENDPOINT, KINDS, TRANSFORM, Kind, kinds_of, stop_command
 from kennel.launch.places import Place
-from kennel.launch.watch import watch_kind
+from kennel.launch.watching.follow import follow_training, wait_for_endpoint
+from kennel.launch.watching.follow_tuning import follow_tuning
+from kennel.launch.watching.kinds import ENDPOINT, KINDS, TRANSFORM, Kind, kinds_of, stop_command
+from kennel.launch.watching.watch import watch_kind
 
 Json = dict[str, Any]
 

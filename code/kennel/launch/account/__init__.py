@@ -1,0 +1,1 @@
+"""What there is in an account: made ready, listed, priced, deleted."""

@@ -1,0 +1,1 @@
+"""Endpoints: made, changed, asked."""

@@ -1,0 +1,1 @@
+"""Staying with what runs: states, metrics, logs, cost so far, what failed and why."""
