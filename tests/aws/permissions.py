@@ -76,6 +76,7 @@ _TABLE: Mapping[str, tuple[tuple[str, str], ...]] = {
     "s3 HeadObject": (("s3:GetObject", _OBJECT),),
     "s3 GetObject": (("s3:GetObject", _OBJECT),),
     "s3 PutObject": (("s3:PutObject", _OBJECT),),
+    "s3 CopyObject": (("s3:GetObject", "arn:aws:s3:::{CopySource}"), ("s3:PutObject", _OBJECT)),
     "s3 CreateMultipartUpload": (("s3:PutObject", _OBJECT),),
     "s3 UploadPart": (("s3:PutObject", _OBJECT),),
     "s3 CompleteMultipartUpload": (("s3:PutObject", _OBJECT),),

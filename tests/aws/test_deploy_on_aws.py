@@ -276,7 +276,7 @@ def test_an_endpoint_that_somebody_else_made_meanwhile_is_not_deleted(deploying:
     assert deploying.deploy("dogs", deploying.archive("poodle")) == 0
     before = deploying.left()
     gone = fault("ValidationException", 'Could not find endpoint "arn:aws:sagemaker:x:y:endpoint/dogs".')
-    deploying.account.faults["DescribeEndpoint"] = [gone]
+    deploying.account.faults["DescribeEndpoint"] = [gone, gone]
     assert deploying.deploy("dogs", deploying.archive("terrier")) == 2
     assert deploying.left() == before and ask(deploying, "dogs") == "poodle"
 

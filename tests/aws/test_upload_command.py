@@ -215,8 +215,10 @@ def test_an_interrupted_program_goes_on_where_it_was(
     assert "1 files sent (0.0 MB), 59 were there, 0 deleted" in capsys.readouterr().out
 
 
+# A shell's background job ignores Ctrl-C, and hands that on; a person's program does not.
 SLOW_TO_TRY_AGAIN = """
-import sys, time
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import botocore.retries.standard as standard
 standard.ExponentialBackoff.delay_amount = lambda *_: 0.5
 from kennel.cli import main
