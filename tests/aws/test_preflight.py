@@ -301,7 +301,7 @@ def test_each_kind_of_endpoint_has_its_price(place: Place) -> None:
 
 
 def test_batch_transform_on_a_gpu_has_too_old_a_driver(place: Place) -> None:
-    with pytest.raises(UserError, match="Batch transform on ml.g5.xlarge has NVIDIA's driver 470, too old"):
+    with pytest.raises(UserError, match="Batch transform on ml.g5.xlarge has NVIDIA's driver 535 at best, too old"):
         clear(place, use=TRANSFORM)
     said = "\n".join(clear(place, use=TRANSFORM, more={"instance_type": "ml.c7i.xlarge"}).lines)
     assert "cost: $0.01 to $0.20" in said and "transform job usage' is not known" in said

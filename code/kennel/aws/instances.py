@@ -38,9 +38,9 @@ _AMIS: Final = (
 # (docs.nvidia.com/deploy/cuda-compatibility).
 _OLDEST_DRIVER: Final = {11: 450, 12: 525, 13: 580}
 
-# What batch transform has under its containers, where TransformAmiVersion does not say 535, the newest there is.
-_BATCH_DRIVER: Final = 470
-_BATCH_470: Final = ("g4dn", "g5", "p2", "p3", "p4d", "p4de")
+# The newest driver of batch transform; without a choice it is 470. (TransformAmiVersion in AWS's documentation.)
+BATCH_AMI: Final = "al2-ami-sagemaker-batch-gpu-535"
+_BATCH_DRIVER: Final = 535
 
 
 def types(use: str) -> Sequence[str]:
@@ -106,8 +106,8 @@ def ami_for(instance_type: str, *, cuda: tuple[int, int]) -> str | None:
 
 
 def is_driver_too_old(instance_type: str, *, cuda: tuple[int, int]) -> bool:
-    """Whether batch transform's machines of that type, whose driver nobody can choose in the SDK, lack one for it."""
-    return _family(instance_type) in _BATCH_470 and _OLDEST_DRIVER.get(cuda[0], 10**6) > _BATCH_DRIVER
+    """Whether batch transform's machines lack a driver for it, also with BATCH_AMI."""
+    return has_gpu(instance_type) and _OLDEST_DRIVER.get(cuda[0], 10**6) > _BATCH_DRIVER
 
 
 def _family(instance_type: str) -> str | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from kennel.aws.instances import has_gpu, has_own_disk
+from kennel.aws.instances import BATCH_AMI, has_gpu, has_own_disk
 from kennel.aws.words import CredentialsError, in_words
 from kennel.errors import DataError, KennelError, UserError
 from kennel.launch.creation import created_once
@@ -30,8 +30,6 @@ from kennel.launch.watching.kinds import TRANSFORM
 _MAX_PAYLOAD_MB: Final = 100
 # How many names are looked at for a job's content type: S3 lists so many at once.
 _LOOKED_AT: Final = 1000
-# Without a choice it is 470, which no CUDA 12 or 13 runs on. (TransformAmiVersion; docs.aws.amazon.com/sagemaker.)
-_GPU_AMI: Final = "al2-ami-sagemaker-batch-gpu-535"
 
 
 @dataclass(frozen=True)
@@ -212,7 +210,7 @@ def _machines(place: Place, resources: Resources) -> dict[str, Any]:
     if place.profile.kms_key and not has_own_disk(resources.instance_type):
         machines["VolumeKmsKeyId"] = place.profile.kms_key
     if has_gpu(resources.instance_type):
-        machines["TransformAmiVersion"] = _GPU_AMI
+        machines["TransformAmiVersion"] = BATCH_AMI
     return machines
 
 
