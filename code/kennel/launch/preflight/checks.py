@@ -192,8 +192,8 @@ def driver(image: Image, instance_type: str, use: str) -> Found[None]:
     if use != TRAIN and is_driver_too_old(instance_type, cuda=image.cuda):
         return Found(
             problems=(
-                f"Batch transform on {instance_type} has NVIDIA's driver 535 at best, too old for the image's {version}. Use "
-                "a machine without GPU, such as ml.c7i.xlarge.",
+                f"Batch transform on {instance_type} has NVIDIA's driver 535 at best, too old for {version}. "
+                "Use a machine without GPU, such as ml.c7i.xlarge.",
             )
         )
     if image.cuda[0] < _NEW_CUDA:
