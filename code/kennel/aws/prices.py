@@ -5,7 +5,7 @@
 
 List prices: without savings plans, credits, free tier and tax. Spot has no price in advance; what a spot job costs is
 known from its BillableTimeInSeconds afterwards, at the on-demand price.
-Exercise it: pytest tests/unit/aws/test_prices.py
+Exercise it: pytest tests/aws/test_prices.py
 """
 
 import datetime

@@ -4,7 +4,7 @@
     place = open_place("aws", settings={"region": "eu-west-1"}) # what is not given: the environment, then kennel.toml
 
 Every place answers SageMaker's own API, so what differs is the session's endpoint, the role, the images' addresses, and
-where files are. Exercise it: pytest tests/unit/launch/test_places.py tests/aws/test_places_aws.py
+where files are. Exercise it: pytest tests/unit/launch/test_places.py tests/aws/test_train_on_aws.py
 """
 
 import logging

@@ -4,7 +4,7 @@
     resources = read_resources(arguments, "aws")        # of kennel.cli.options' add_machines, add_training_machines
     Estimator(**estimator_arguments(resources, profile), ...)
 
-Exercise it: pytest tests/unit/launch/test_resources.py
+Exercise it: pytest tests/unit/launch/test_job_resources.py
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Changes an endpoint that is in service: another model, all at once or a canary first; it answers all the while.
 
-Exercise it: pytest tests/aws/test_update_on_aws.py
+Exercise it: pytest tests/aws/test_deploy_on_aws.py
 """
 
 import datetime

@@ -21,7 +21,7 @@ from kennel.aws.instances import SERVE, TRAIN, ami_for, check_type, has_gpu
 from kennel.aws.words import in_words
 from kennel.errors import UserError
 from kennel.launch.places import Place
-from kennel.launch.preflight import checks as checks
+from kennel.launch.preflight import checks
 from kennel.launch.preflight.checks import Found
 from kennel.launch.resources import Resources
 
