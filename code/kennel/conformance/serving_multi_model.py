@@ -1,6 +1,6 @@
 """The calls that SageMaker makes to a container of a multi-model endpoint, with the status each must have.
 
-Exercise it: pytest tests/unit/conformance/test_serving_multi_model.py
+Exercise it: pytest tests/images/test_conformance_serving.py
 """
 
 import json
