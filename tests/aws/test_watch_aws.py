@@ -148,8 +148,8 @@ def test_ctrl_c_while_the_job_is_made_does_not_lose_its_name(account: Account, m
     place.sagemaker.meta.events.register(
         "before-send.sagemaker.CreateTrainingJob", lambda **_: os.kill(os.getpid(), signal.SIGINT)
     )
-    channels = {"data": f"s3://{BUCKET}/in/"}
-    account.admin("s3").put_object(Bucket=BUCKET, Key="in/a.jpg", Body=b"x")
+    channels = {"data": f"s3://{BUCKET}/kennel/in/"}
+    account.admin("s3").put_object(Bucket=BUCKET, Key="kennel/in/a.jpg", Body=b"x")
     with pytest.raises(Detached, match="job held was being made.*\n  follow it: kennel attach held --on aws"):
         create_training_job(TrainingJob("held", channels), place)
     assert attach("held") == 0
