@@ -110,6 +110,25 @@ class PriceList:
             return
 
 
+@dataclass(frozen=True)
+class RegionPrices:
+    """Prices of one region, each looked up once."""
+
+    region: str
+    prices: PriceList = field(default_factory=PriceList)
+    known: dict[tuple[str, str], Price | None] = field(default_factory=dict)
+
+    def of(self, instance_type: str, component: str) -> Price | None:
+        """For an hour; None where the list has none, or several."""
+        key = (instance_type, component)
+        if key not in self.known:
+            try:
+                self.known[key] = self.prices.hourly(instance_type, component, region=self.region)
+            except AmbiguousPriceError:
+                self.known[key] = None
+        return self.known[key]
+
+
 def cache_folder() -> Path:
     """XDG_CACHE_HOME/kennel, or ~/.cache/kennel."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kennel"

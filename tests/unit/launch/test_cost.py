@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from kennel.aws.prices import ASYNC, HOSTING, TRAINING, TRANSFORM, Price
+from kennel.aws.prices import ASYNC, HOSTING, TRAINING, TRANSFORM, Price, RegionPrices
 from kennel.launch.account import things as kinds
 from kennel.launch.account.bill import Bill
-from kennel.launch.account.cost import Cost, Costs, Pricing, amount, duration
+from kennel.launch.account.cost import Cost, Costs, amount, duration
 from kennel.launch.account.inventory_table import table
 from kennel.launch.account.things import Inventory, Thing
 
@@ -42,7 +42,7 @@ def variants(**variant: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def costs(inventory: Inventory) -> Costs:
-    return Costs(inventory, Pricing("eu-west-1", known=dict(PRICES)), NOW)
+    return Costs(inventory, RegionPrices("eu-west-1", known=dict(PRICES)), NOW)
 
 
 def cost(thing: Thing, inventory: Inventory | None = None) -> Cost:

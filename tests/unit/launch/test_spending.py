@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kennel.aws.prices import AmbiguousPriceError, Price, PriceList
+from kennel.aws.prices import ASYNC, AmbiguousPriceError, Price, PriceList, RegionPrices
 from kennel.launch.places import Place
 from kennel.launch.watching.spending import Spending, spending_of
 
@@ -15,7 +15,7 @@ TWO = {"InstanceType": "ml.g5.xlarge", "InstanceCount": 2}
 
 
 class Listed(PriceList):
-    """A dollar an hour for one type; two prices for another."""
+    """A dollar an hour for one type, two behind a queue; several prices for another."""
 
     asked = 0
 
@@ -23,11 +23,12 @@ class Listed(PriceList):
         self.asked += 1
         if instance_type == "ml.two":
             raise AmbiguousPriceError("several")
-        return Price(Decimal(1), "2026-11-20") if instance_type == "ml.g5.xlarge" else None
+        usd = Decimal(2 if component == ASYNC else 1)
+        return Price(usd, "2026-11-20") if instance_type == "ml.g5.xlarge" else None
 
 
 def spending() -> Spending:
-    return Spending("eu-west-1", Listed(), now=lambda: BEGAN + datetime.timedelta(hours=3))
+    return Spending(RegionPrices("eu-west-1", Listed()), now=lambda: BEGAN + datetime.timedelta(hours=3))
 
 
 def ended(hours: float) -> dict[str, Any]:
@@ -68,15 +69,17 @@ def test_a_transform_and_an_endpoint_cost_theirs() -> None:
     transform = {"TransformResources": TWO, "TransformStartTime": BEGAN}
     assert str(prices.of_transform(transform)) == "$6.00 so far"
     variant = {"InstanceType": "ml.g5.xlarge", "InitialInstanceCount": 3}
-    assert prices.endpoint_words([variant, variant]) == "$6.00 an hour while it exists"
-    assert prices.endpoint_words([variant, {"InstanceType": "ml.new"}]) == "cost not known"
+    assert prices.endpoint_words({"ProductionVariants": [variant, variant]}) == "$6.00 an hour while it exists"
+    queue = {"ProductionVariants": [variant], "AsyncInferenceConfig": {}}
+    assert prices.endpoint_words(queue) == "$6.00 an hour while it exists"
+    assert prices.endpoint_words({"ProductionVariants": [variant, {"InstanceType": "ml.new"}]}) == "cost not known"
 
 
 def test_a_price_is_asked_once() -> None:
     prices = spending()
     for _ in range(3):
         prices.of_training({"ResourceConfig": {"InstanceType": "ml.new"}, "TrainingStartTime": BEGAN})
-    assert isinstance(prices.prices, Listed) and prices.prices.asked == 1
+    assert isinstance(prices.pricing.prices, Listed) and prices.pricing.prices.asked == 1
 
 
 def test_here_nothing_costs_anything() -> None:

@@ -10,12 +10,12 @@ Exercise it: pytest tests/unit/launch/test_cost.py
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
 from kennel.aws.estimate import dollars
-from kennel.aws.prices import ASYNC, HOSTING, TRAINING, TRANSFORM, AmbiguousPriceError, Price, PriceList
+from kennel.aws.prices import ASYNC, HOSTING, TRAINING, TRANSFORM, AmbiguousPriceError, RegionPrices
 from kennel.launch.account import things as kinds
 from kennel.launch.account.things import Inventory, Thing
 from kennel.launch.places import Place
@@ -56,30 +56,11 @@ class Machines:
 
 
 @dataclass(frozen=True)
-class Pricing:
-    """Prices of one region, each looked up once."""
-
-    region: str
-    prices: PriceList = field(default_factory=PriceList)
-    known: dict[tuple[str, str], Price | None] = field(default_factory=dict)
-
-    def of(self, instance_type: str, component: str) -> Price | None:
-        """For an hour; None where the list has none, or several."""
-        key = (instance_type, component)
-        if key not in self.known:
-            try:
-                self.known[key] = self.prices.hourly(instance_type, component, region=self.region)
-            except AmbiguousPriceError:
-                self.known[key] = None
-        return self.known[key]
-
-
-@dataclass(frozen=True)
 class Costs:
     """Works out what each thing of an inventory costs. now: in UTC."""
 
     inventory: Inventory
-    pricing: Pricing
+    pricing: RegionPrices
     now: datetime.datetime
 
     def of(self, thing: Thing) -> Cost:
@@ -218,7 +199,7 @@ def training_seconds(details: Mapping[str, Any], now: datetime.datetime) -> tupl
 
 def costs_of(inventory: Inventory, place: Place) -> Costs:
     """By the prices of the place's region, as things are now."""
-    return Costs(inventory, Pricing(place.region), datetime.datetime.now(datetime.UTC))
+    return Costs(inventory, RegionPrices(place.region), datetime.datetime.now(datetime.UTC))
 
 
 def duration(seconds: float) -> str:

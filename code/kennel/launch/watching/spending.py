@@ -1,7 +1,7 @@
 """What something that runs on AWS has cost so far, from its description and the price list.
 
-    spending = Spending(place.region)
-    str(spending.of_job(TRAINING, description))         # "$0.12 so far", "cost not known"
+    spending = Spending(RegionPrices(place.region))
+    str(spending.of_training(description))      # "$0.12 so far", "cost not known"
 
 List prices of the machines, without tax, discounts, storage and transfer. What runs elsewhere costs nothing.
 Exercise it: pytest tests/unit/launch/test_spending.py
@@ -10,12 +10,12 @@ Exercise it: pytest tests/unit/launch/test_spending.py
 import dataclasses
 import datetime
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
 from kennel.aws.estimate import dollars
-from kennel.aws.prices import HOSTING, TRAINING, TRANSFORM, AmbiguousPriceError, PriceList
+from kennel.aws.prices import ASYNC, HOSTING, TRAINING, TRANSFORM, RegionPrices
 from kennel.launch.places import Place
 
 Json = dict[str, Any]
@@ -46,12 +46,10 @@ class Spent:
 
 @dataclass
 class Spending:
-    """Prices of one region, each asked once. now: seconds since 1970."""
+    """By the prices of a region. now: in UTC."""
 
-    region: str
-    prices: PriceList = field(default_factory=PriceList)
+    pricing: RegionPrices
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
-    _hourly: dict[tuple[str, str], Decimal | None] = field(default_factory=dict)
 
     def of_training(self, description: Json) -> Spent:
         """Of DescribeTrainingJob's answer. A spot job's end is by what AWS says it bills."""
@@ -80,20 +78,16 @@ class Spending:
         at_most = bool(definition.get("EnableManagedSpotTraining"))
         return self._spent(machines, TRAINING, seconds, is_at_most=at_most, is_final=is_final)
 
-    def endpoint_words(self, variants: Iterable[Json]) -> str:
-        """`$0.23 an hour while it exists`."""
-        hour = self.of_endpoint_hour(variants)
-        return UNKNOWN if hour is None else f"{dollars(hour)} an hour while it exists"
-
-    def of_endpoint_hour(self, variants: Iterable[Json]) -> Decimal | None:
-        """What an hour of these ProductionVariants' machines costs; None for serverless ones and unknown prices."""
+    def endpoint_words(self, config: Json) -> str:
+        """`$0.23 an hour while it exists`, of DescribeEndpointConfig's answer. Asynchronous ones have another price."""
+        component = ASYNC if "AsyncInferenceConfig" in config else HOSTING
         usd = Decimal(0)
-        for variant in variants:
-            hour = self._hour(str(variant.get("InstanceType", "")), HOSTING)
+        for variant in config["ProductionVariants"]:
+            hour = self._hour(str(variant.get("InstanceType", "")), component)
             if hour is None:
-                return None
+                return UNKNOWN
             usd += hour * int(variant.get("InitialInstanceCount") or 1)
-        return usd
+        return f"{dollars(usd)} an hour while it exists"
 
     def _spent(
         self, machines: Json, component: str, seconds: float, *, is_at_most: bool = False, is_final: bool = False
@@ -107,14 +101,8 @@ class Spending:
     def _hour(self, instance_type: str, component: str) -> Decimal | None:
         if not instance_type:  # several groups of machines, or none at all
             return None
-        key = instance_type, component
-        if key not in self._hourly:
-            try:
-                price = self.prices.hourly(instance_type, component, region=self.region)
-            except AmbiguousPriceError:
-                price = None
-            self._hourly[key] = price.usd if price else None
-        return self._hourly[key]
+        price = self.pricing.of(instance_type, component)
+        return price.usd if price else None
 
     def _seconds(self, description: Json, what: str) -> float:
         """From the start of what is billed to its end, or to now; 0 before it."""
@@ -126,4 +114,4 @@ class Spending:
 
 def spending_of(place: Place) -> Spending | None:
     """None where nothing costs anything."""
-    return Spending(place.region) if place.is_aws else None
+    return Spending(RegionPrices(place.region)) if place.is_aws else None

@@ -186,4 +186,4 @@ def hourly_words(description: Json, place: Place, spending: Spending) -> str:
         return "cost not known"
     if all("ServerlessConfig" in each for each in config["ProductionVariants"]):
         return "costs by the request"
-    return spending.endpoint_words(config["ProductionVariants"])
+    return spending.endpoint_words(config)
